@@ -1,0 +1,97 @@
+"""MovieLens-1M as events of the raw log contract, every rating a like (GroupLens, research use).
+
+`--config=configs/movielens.py:loo` leaves each user's last rating out, in the order of the file, as
+the literature on sequential recommenders does. `--config=configs/movielens.py:time90` cuts at the
+90 % quantile of time, and asks for all that a user watched later.
+"""
+
+from configs import default
+from configs.errors import UserError
+from configs.schema import (
+    Bucketized,
+    Config,
+    Count,
+    Data,
+    Distribution,
+    Entity,
+    Eval,
+    Feature,
+    Freshness,
+    HashedId,
+    LogZScore,
+    OneHot,
+    PositiveRule,
+    Protocol,
+    Seen,
+    Sequence,
+    Split,
+    SplitBy,
+    Ties,
+    Vocabulary,
+)
+
+_POSITIVE = PositiveRule(min_watch_fraction=1.0, events=("like",))
+
+
+def _features() -> dict[str, Feature]:
+    return {
+        "user_id": HashedId(column="user_id", num_buckets=20_000),
+        "gender": OneHot(column="gender"),
+        # The codes 1, 18, 25, 35, 45, 50 and 56 stand for age groups.
+        "age": Vocabulary(column="age", max_size=16),
+        "occupation": Vocabulary(column="occupation", max_size=64),
+        "category_affinity": Distribution(of="category"),
+        "history": Sequence(),
+        "item_id": Vocabulary(column="video_id", entity=Entity.ITEM, dim=64),
+        "category": Vocabulary(column="category", entity=Entity.ITEM, max_size=64),
+        "release_year": Bucketized(
+            column="release_year",
+            entity=Entity.ITEM,
+            boundaries=(1940, 1950, 1960, 1970, 1975, 1980, 1985, 1990, 1993, 1995, 1997, 1999),
+        ),
+    }
+
+
+def _statistics() -> dict[str, Feature]:
+    def positives(window_days: int) -> LogZScore:
+        return LogZScore(
+            entity=Entity.ITEM, freshness=Freshness.DAY, count=Count(window_days=window_days)
+        )
+
+    return {
+        "positives": positives(0),
+        "positives_30d": positives(30),
+        "positives_7d": positives(7),
+    }
+
+
+def get_config(variant: str = "loo") -> Config:
+    """The run of a protocol.
+
+    Args:
+        variant: `loo` or `time90`.
+
+    Raises:
+        UserError: it is neither.
+    """
+    config = default.get_config()
+    config.features = _features()
+    if variant == "loo":
+        config.data = Data(
+            positive=_POSITIVE,
+            split=Split(by=SplitBy.LOO),
+            ties=Ties.FILE_ORDER,
+            seen=Seen.POSITIVE,
+        )
+        config.eval = Eval(protocols=(Protocol.LOO_FILE, Protocol.LOO_STRICT))
+    elif variant == "time90":
+        config.features |= _statistics()
+        config.data = Data(
+            positive=_POSITIVE,
+            split=Split(validation_fraction=0.8, test_fraction=0.9),
+            seen=Seen.POSITIVE,
+        )
+        config.eval = Eval(protocols=(Protocol.WINDOW,), new_users=False)
+    else:
+        raise UserError(f"--config: found variant {variant!r}, expected loo or time90")
+    return config

@@ -1,0 +1,329 @@
+"""The feature spec: everything that logs, rows, catalog and requests must agree on.
+
+Derived from the config's features, once; it names every column, its dtype and its shape. Beam
+produces these columns, `trainer.encoders` looks them up and embeds them, the exported model takes
+the request's part of them as inputs. This module imports neither Beam nor TensorFlow.
+"""
+
+import enum
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from configs.errors import UserError
+from configs.schema import (
+    FREE,
+    KINDS,
+    Bucketized,
+    Config,
+    Count,
+    Data,
+    Dense,
+    Distribution,
+    Entity,
+    Feature,
+    Freshness,
+    HashedId,
+    LogZScore,
+    OneHot,
+    Sequence,
+    Vocabulary,
+)
+from configs.serialization import to_dict
+
+
+class DType(enum.Enum):
+    """The three types that a tf.train.Example can hold."""
+
+    INT64 = "int64"
+    FLOAT = "float32"
+    BYTES = "string"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of rows, requests or tables.
+
+    Attributes:
+        name: its name, the same wherever it appears.
+        dtype: its type.
+        length: None for a scalar, else the fixed length of each row's vector.
+        max_length: for a list of varying length, its bound; None for any other column.
+        unbounded: a list of any length (queries only).
+    """
+
+    name: str
+    dtype: DType
+    length: int | None = None
+    max_length: int | None = None
+    unbounded: bool = False
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether rows differ in length."""
+        return self.max_length is not None or self.unbounded
+
+
+LENGTH_SUFFIX = "#length"
+"""In packed records the ragged column `c` has its row lengths in `c#length`."""
+
+TIMESTAMP = "timestamp"
+USER_ID = "user_id"
+ITEM = "item"
+UNKNOWN_ITEM = 0
+"""The catalog id of every item that the catalog does not hold; never a candidate."""
+
+LABEL_COLUMNS = (
+    Column(name=ITEM, dtype=DType.INT64),  # catalog id of the positive
+    Column(name="day", dtype=DType.INT64),  # of `timestamp`, days since 1970-01-01 UTC
+    Column(name="feature_time", dtype=DType.INT64),  # newest event used by a feature; 0: none
+    Column(name="label_time", dtype=DType.INT64),  # of the positive event
+    Column(name="label_event", dtype=DType.BYTES),
+    Column(name="weight", dtype=DType.FLOAT),
+    Column(name="position", dtype=DType.INT64),  # in the feed; -1: not logged
+    Column(name="propensity", dtype=DType.FLOAT),  # of the impression; 0: not logged
+    Column(name="session_id", dtype=DType.BYTES),
+)
+"""What a train row holds beside the features; `timestamp` is the row's as_of, UTC seconds."""
+
+QUERY_COLUMNS = (
+    Column(name="positive_item", dtype=DType.INT64, unbounded=True),  # all, oldest first
+    Column(name="positive_timestamp", dtype=DType.INT64, unbounded=True),
+    Column(name="seen_item", dtype=DType.INT64, unbounded=True),
+    Column(name="relevant_item", dtype=DType.INT64, unbounded=True),
+)
+"""What an evaluation query holds beside the features; catalog ids."""
+
+CATALOG_COLUMNS = (
+    Column(name=ITEM, dtype=DType.INT64),  # 1..n without gaps
+    Column(name="video_id", dtype=DType.BYTES),
+    Column(name="title", dtype=DType.BYTES),
+    Column(name="in_vocabulary", dtype=DType.INT64),  # 1 for ids with an embedding of their own
+    Column(name="known_by_train_end", dtype=DType.INT64),
+    Column(name="upload_time", dtype=DType.INT64),  # 0: not logged
+    Column(name="first_seen", dtype=DType.INT64),  # first event; 0: none
+    Column(name="train_count", dtype=DType.INT64),  # train rows with it as the positive
+)
+"""What the catalog holds of every item beside the item features' own columns."""
+
+
+POSITIVE_COLUMNS = (
+    Column(name="user", dtype=DType.INT64),  # row of the user in `users`
+    Column(name=ITEM, dtype=DType.INT64),
+    Column(name=TIMESTAMP, dtype=DType.INT64),  # of the positive event
+    Column(name="order", dtype=DType.INT64),  # place among the user's labels, from 0
+    Column(name="split", dtype=DType.BYTES),
+)
+"""What `positives` holds of each label."""
+
+
+def columns_of(name: str, feature: Feature) -> tuple[Column, ...]:
+    """The raw columns of one feature, as a request carries them and a row stores them."""
+    match feature:
+        case Sequence():
+            return (
+                Column(name=f"{name}_item_id", dtype=DType.BYTES, max_length=feature.max_length),
+                Column(name=f"{name}_timestamp", dtype=DType.INT64, max_length=feature.max_length),
+            )
+        case Distribution():
+            return (
+                Column(name=f"{name}_key", dtype=DType.BYTES, max_length=feature.max_keys),
+                Column(name=f"{name}_count", dtype=DType.INT64, max_length=feature.max_keys),
+            )
+        case Dense():
+            return (Column(name=feature.column, dtype=DType.FLOAT, length=feature.length),)
+        case LogZScore(count=Count()):
+            return (Column(name=name, dtype=DType.INT64),)
+        case LogZScore(elapsed=True):
+            return (Column(name=feature.column, dtype=DType.INT64),)
+        case LogZScore() | Bucketized():
+            return (Column(name=feature.column, dtype=DType.FLOAT),)
+        case HashedId() | Vocabulary() | OneHot():
+            return (Column(name=feature.column, dtype=DType.BYTES),)
+    raise TypeError(f"features.{name}: no columns are declared for {type(feature).__name__}")
+
+
+def default_of(column: Column) -> bytes | int | float:
+    """What a scalar column holds where the logs or a request say nothing.
+
+    '' is out of every vocabulary, 0 is a time that was not logged, -1.0 a number that is missing:
+    the encoders know each as missing.
+    """
+    defaults: dict[DType, bytes | int | float] = {
+        DType.BYTES: b"",
+        DType.INT64: 0,
+        DType.FLOAT: -1.0,
+    }
+    return defaults[column.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpec:
+    """The features of a config, and what follows from them.
+
+    Attributes:
+        features: by name, in the config's order.
+        data: the rules by which rows are made; part of the fingerprint.
+    """
+
+    features: Mapping[str, Feature]
+    data: Data
+
+    def of(self, *entities: Entity) -> Iterator[tuple[str, Feature]]:
+        """The features of these entities."""
+        return ((n, f) for n, f in self.features.items() if f.entity in entities)
+
+    @property
+    def sequence(self) -> tuple[str, Sequence]:
+        """Name and declaration of the one Sequence."""
+        return next((n, f) for n, f in self.features.items() if isinstance(f, Sequence))
+
+    @property
+    def history_item_column(self) -> str:
+        """Row column with the history's catalog ids; the request's has their video ids."""
+        return f"{self.sequence[0]}_item"
+
+    @property
+    def request_columns(self) -> tuple[Column, ...]:
+        """Every input of `serving_default`, `timestamp` first."""
+        columns = {TIMESTAMP: Column(name=TIMESTAMP, dtype=DType.INT64)}
+        for name, feature in self.of(Entity.USER, Entity.CONTEXT):
+            for column in columns_of(name, feature):
+                columns[column.name] = column
+        return tuple(columns.values())
+
+    @property
+    def row_feature_columns(self) -> tuple[Column, ...]:
+        """The request's columns as rows store them: items by catalog id, not by video id.
+
+        The user id is always among them: a batch must know which rows are one user's.
+        """
+        name, feature = self.sequence
+        as_id = Column(
+            name=self.history_item_column, dtype=DType.INT64, max_length=feature.max_length
+        )
+        columns = {USER_ID: Column(name=USER_ID, dtype=DType.BYTES)}
+        for column in self.request_columns:
+            columns[column.name] = as_id if column.name == f"{name}_item_id" else column
+        return tuple(columns.values())
+
+    @property
+    def has_daily_items(self) -> bool:
+        """Whether item features differ by day."""
+        return any(f.freshness is Freshness.DAY for _, f in self.of(Entity.ITEM))
+
+    @property
+    def train_columns(self) -> tuple[Column, ...]:
+        """Columns of `train`."""
+        return self.row_feature_columns + LABEL_COLUMNS
+
+    @property
+    def query_columns(self) -> tuple[Column, ...]:
+        """Columns of `queries`."""
+        return self.row_feature_columns + QUERY_COLUMNS
+
+    @property
+    def statistic_columns(self) -> tuple[Column, ...]:
+        """The counts in `item_statistics`, each as of the start of the row's day."""
+        return tuple(
+            columns_of(name, feature)[0]
+            for name, feature in self.of(Entity.ITEM)
+            if isinstance(feature, LogZScore) and feature.count is not None
+        )
+
+    @property
+    def catalog_columns(self) -> tuple[Column, ...]:
+        """Columns of `catalog`."""
+        statistics = {c.name for c in self.statistic_columns}
+        columns = {c.name: c for c in CATALOG_COLUMNS}
+        for name, feature in self.of(Entity.ITEM):
+            for column in columns_of(name, feature):
+                if column.name not in statistics:
+                    columns.setdefault(column.name, column)
+        return tuple(columns.values())
+
+    @property
+    def vocabulary_features(self) -> tuple[str, ...]:
+        """Features with an entry in `vocabularies.json`; `item_id`'s is the catalog itself."""
+        return tuple(
+            name
+            for name, feature in self.features.items()
+            if isinstance(feature, Vocabulary | OneHot) and name != "item_id"
+        )
+
+    @property
+    def scaled_features(self) -> tuple[str, ...]:
+        """Features with an entry in `statistics.json`."""
+        return tuple(n for n, f in self.features.items() if isinstance(f, LogZScore))
+
+    def describe(self) -> dict[str, Any]:
+        """The spec as plain JSON: features and data rules, less the fields marked free."""
+        return {
+            "features": {name: _fixed(feature) for name, feature in self.features.items()},
+            "data": _fixed(self.data),
+        }
+
+    def fingerprint(self) -> str:
+        """sha256 of `describe`, hexadecimal."""
+        text = json.dumps(self.describe(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _fixed(part: Feature | Data) -> dict[str, Any]:
+    free = {f.name for f in fields(part) if f.metadata.get(FREE)}
+    return {name: value for name, value in to_dict(part).items() if name not in free}
+
+
+def spec_of(config: Config) -> FeatureSpec:
+    """The spec of a validated config."""
+    for name, feature in config.features.items():
+        if type(feature) not in KINDS:
+            raise UserError(
+                f"config.features.{name}: found {type(feature).__name__}, expected one of "
+                + ", ".join(kind.__name__ for kind in KINDS)
+            )
+    spec = FeatureSpec(features=config.features, data=config.data)
+    _require_distinct_columns(spec)
+    return spec
+
+
+def _require_distinct_columns(spec: FeatureSpec) -> None:
+    """Two things of different kinds must not share a column of rows or of the catalog."""
+    reserved = {c.name: c for c in (*LABEL_COLUMNS, *QUERY_COLUMNS)}
+    reserved[TIMESTAMP] = Column(name=TIMESTAMP, dtype=DType.INT64)
+    of_rows: dict[str, tuple[Column, object]] = {
+        **{name: (column, None) for name, column in reserved.items()},
+        USER_ID: (Column(name=USER_ID, dtype=DType.BYTES), Entity.USER),
+    }
+    of_catalog: dict[str, tuple[Column, object]] = {
+        c.name: (c, Entity.ITEM if c.name in ("video_id", "title", "upload_time") else None)
+        for c in CATALOG_COLUMNS
+    }
+    for name, feature in spec.features.items():
+        columns = of_catalog if feature.entity is Entity.ITEM else of_rows
+        for column in columns_of(name, feature):
+            if columns.setdefault(column.name, (column, feature.entity)) != (
+                column,
+                feature.entity,
+            ):
+                raise UserError(
+                    f"config.features.{name}: found column {column.name!r}, expected another "
+                    "name: something else of the dataset has it"
+                )
+
+
+def differences(found: Any, expected: Any, path: str = "") -> list[str]:
+    """Where two descriptions differ, one `path: found x, expected y` each."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        return [
+            line
+            for key in sorted({*found, *expected})
+            for line in differences(
+                found.get(key, "nothing"),
+                expected.get(key, "nothing"),
+                f"{path}.{key}" if path else key,
+            )
+        ]
+    return [] if found == expected else [f"{path}: found {found!r}, expected {expected!r}"]

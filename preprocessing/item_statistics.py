@@ -1,0 +1,130 @@
+"""Counts of events by item and day, and their sums over windows as of the start of each day."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from configs.schema import POSITIVE, Count, Entity, LogZScore
+from preprocessing.contract import EVENT, VIDEO_ID
+from preprocessing.features import ITEM, TIMESTAMP, FeatureSpec
+from preprocessing.labels import CODE_OF, STATUS, Status
+from preprocessing.splits import DAY_S
+
+Int64s = npt.NDArray[np.int64]
+
+DAY = "day"
+NEWEST = "newest"
+"""The newest event that any count of the row used; 0 for none. Not written."""
+
+_DAY_BITS = 20
+
+
+def item_counts(spec: FeatureSpec) -> dict[str, Count]:
+    """The counted item features, in the order of `spec.statistic_columns`."""
+    return {
+        name: feature.count
+        for name, feature in spec.of(Entity.ITEM)
+        if isinstance(feature, LogZScore) and feature.count is not None
+    }
+
+
+def counted_events(counts: Iterable[Count]) -> list[str]:
+    """The names of the events that some count needs."""
+    return sorted({count.event for count in counts})
+
+
+def is_event(name: str) -> pl.Expr:
+    """Which labelled events a count of `name` counts."""
+    if name == POSITIVE:
+        return pl.col(STATUS) >= int(Status.CANCELLED)
+    return pl.col(EVENT) == CODE_OF[name]
+
+
+def daily_counts(labelled: pl.DataFrame, events: list[str]) -> pl.DataFrame:
+    """Events of each name by video and day, with the time of the newest.
+
+    Returns:
+        `video_id`, `day`, and for each name in `events` its `<name>_count` and `<name>_newest`.
+    """
+    sums = [is_event(e).sum().cast(pl.Int64).alias(f"{e}_count") for e in events]
+    newest = [
+        pl.col(TIMESTAMP).filter(is_event(e)).max().fill_null(0).alias(f"{e}_{NEWEST}")
+        for e in events
+    ]
+    counted = labelled.filter(pl.any_horizontal(False, *(is_event(e) for e in events)))
+    return counted.group_by(VIDEO_ID, (pl.col(TIMESTAMP) // DAY_S).alias(DAY)).agg(*sums, *newest)
+
+
+def add_daily_counts(daily: pl.DataFrame) -> pl.DataFrame:
+    """Adds up the daily counts of several groups of users."""
+    return daily.group_by(VIDEO_ID, DAY).agg(
+        pl.col("^.*_count$").sum(), pl.col(f"^.*_{NEWEST}$").max()
+    )
+
+
+def _key(item: Int64s, day: Int64s) -> Int64s:
+    return (item << _DAY_BITS) + day
+
+
+def item_statistics(daily: pl.DataFrame, counts: dict[str, Count]) -> pl.DataFrame:
+    """The counts of each item as of the start of each day on which they may change.
+
+    Args:
+        daily: daily counts with the catalog's `item`.
+        counts: by feature name.
+
+    Returns:
+        `item`, `day`, a column for each count and `newest`, by item and day. Between its rows, and
+        after its last, an item's counts stay as they are; before its first they are 0.
+    """
+    item, day = daily[ITEM].to_numpy(), daily[DAY].to_numpy()
+    changes = [_key(item, day + 1)]
+    changes += [_key(item, day + 1 + c.window_days) for c in counts.values() if c.window_days]
+    key = np.unique(np.concatenate(changes))
+    at_item, at_day = key >> _DAY_BITS, key & ((1 << _DAY_BITS) - 1)
+    columns: dict[str, Int64s] = {ITEM: at_item, DAY: at_day}
+    newest = np.zeros(len(key), np.int64)
+    for name, count in counts.items():
+        columns[name], used = _count_before(daily, count, at_item, at_day)
+        newest = np.maximum(newest, used)
+    return pl.DataFrame({**columns, NEWEST: newest})
+
+
+def _count_before(
+    daily: pl.DataFrame, count: Count, item: Int64s, day: Int64s
+) -> tuple[Int64s, Int64s]:
+    """The count at the start of each (item, day), and the newest event in it."""
+    of_event = daily.filter(pl.col(f"{count.event}_count") > 0).sort(ITEM, DAY)
+    key = _key(of_event[ITEM].to_numpy(), of_event[DAY].to_numpy())
+    total = np.concatenate([[0], np.cumsum(of_event[f"{count.event}_count"].to_numpy())])
+    newest = np.concatenate([[0], of_event[f"{count.event}_{NEWEST}"].to_numpy()])
+    since = np.maximum(day - count.window_days, 0) if count.window_days else np.zeros_like(day)
+    first = np.searchsorted(key, _key(item, since))
+    last = np.searchsorted(key, _key(item, day))
+    return total[last] - total[first], np.where(last > first, newest[last], 0)
+
+
+def only_changes(statistics: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """Leaves out rows that say no more than the item's row before; before its first are zeros."""
+    before = [pl.col(name).shift(1).over(ITEM).fill_null(0) for name in names]
+    changed = [pl.col(name) != each for name, each in zip(names, before, strict=True)]
+    return statistics.filter(pl.any_horizontal(False, *changed)).select(ITEM, DAY, *names)
+
+
+class StatisticsAt:
+    """Item statistics that can be asked for any (item, day)."""
+
+    def __init__(self, statistics: pl.DataFrame):
+        """Takes what `item_statistics` returned."""
+        self._key = _key(statistics[ITEM].to_numpy(), statistics[DAY].to_numpy())
+        self._statistics = statistics
+
+    def at(self, item: Int64s, day: Int64s, name: str) -> Int64s:
+        """The count `name`, or `newest`, of each item at the start of each day, int64 [n]."""
+        if len(self._key) == 0:
+            return np.zeros(len(item), np.int64)
+        row = np.searchsorted(self._key, _key(item, day), side="right") - 1
+        known = (row >= 0) & (self._key[row] >> _DAY_BITS == item)
+        return np.where(known, self._statistics[name].to_numpy()[row], 0)

@@ -1,0 +1,244 @@
+"""A whole preprocessing job: checks what it was given, runs the pipeline, publishes the dataset."""
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import polars as pl
+from apache_beam.options.pipeline_options import PipelineOptions
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from configs.errors import UserError
+from configs.schema import Config
+from configs.serialization import to_dict
+from preprocessing import counters
+from preprocessing import manifest as manifests
+from preprocessing.contract import TABLES, Table, check_parquet, check_present, tables_of
+from preprocessing.features import FeatureSpec, spec_of
+from preprocessing.manifest import Manifest, Splits
+from preprocessing.outputs import SUMMARY
+from preprocessing.pipeline import define_pipeline
+from preprocessing.progress import stage_lines, stderr_aside
+from preprocessing.sources import SourceFile, list_files, read_schema
+from preprocessing.splits import check_dates
+
+RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+"""Named in full: Beam's own choice tries a runner that it fetches from the network first."""
+
+_RUN = "data-"
+_FROM_WORKER = re.compile(r"^configs\.errors\.UserError: (.*)$", re.MULTILINE)
+_WHERE_IN_BEAM = re.compile(r" \[while running '.*?'\]", re.DOTALL)
+
+
+def preprocess(
+    config: Config,
+    *,
+    tables: Mapping[str, str],
+    output: Path,
+    beam_options: Sequence[str] = (),
+    display: Console,
+) -> dict[str, Any]:
+    """Makes a dataset.
+
+    Args:
+        config: of the run, validated.
+        tables: where `events`, `videos` and, if there is one, `users` are: a file, a directory or
+            a glob each.
+        output: directory of the dataset; an earlier one there is replaced when this one is done.
+        beam_options: as Beam's command line takes them.
+        display: where progress is drawn.
+
+    Returns:
+        What the dataset holds.
+
+    Raises:
+        UserError: something in the config or the tables is wrong; an earlier dataset is untouched.
+    """
+    started = time.monotonic()
+    spec = spec_of(config)
+    check_dates(config.data.split)
+    contract = tables_of(spec)
+    options = _options(beam_options)
+    files = tuple(
+        f for table in TABLES if table in tables for f in list_files(table, tables[table])
+    )
+    _check_columns(files, contract)
+
+    with _run_folder(output) as folder:
+        with stage_lines(display), stderr_aside():
+            _run(options, files=files, tables=contract, spec=spec, folder=str(folder))
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        (folder / SUMMARY).unlink()
+        manifest = _manifest(config, spec, folder, summary, counters.of(summary, files))
+        manifests.write(output, manifest)
+    for other in output.glob(f"{_RUN}*"):
+        if other != folder:
+            shutil.rmtree(other)
+
+    _show(manifest, display)
+    total = manifest.counters["total"]
+    return {
+        "dataset": str(output),
+        "rows": total["rows"],
+        "queries": {p: manifest.rows(p) for p in _parts(manifest) if p.startswith("queries/")},
+        "items": manifest.rows("catalog"),
+        "users": manifest.rows("users"),
+        "dead_letter": manifest.rows("dead_letter"),
+        "bytes": sum(file.size for file in manifest.files),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def _options(arguments: Sequence[str]) -> PipelineOptions:
+    said = io.StringIO()
+    options = PipelineOptions(list(arguments), runner=RUNNER)
+    try:
+        with contextlib.redirect_stderr(said):
+            known = options.get_all_options()
+            unknown = set(options.get_all_options(retain_unknown_options=True)) - set(known)
+    except SystemExit:
+        reason = said.getvalue().strip().splitlines()[-1]
+        raise UserError(f"Beam options after --: {reason}") from None
+    unknown |= {argument for argument in arguments if not argument.startswith("-")}
+    if unknown:
+        raise UserError(f"Beam options after --: found {min(unknown)!r}, expected Beam's own flags")
+    return options
+
+
+def _check_columns(files: tuple[SourceFile, ...], contract: Mapping[str, Table]) -> None:
+    """Checks what can be known before a row is read."""
+    for name, table in contract.items():
+        of_table = [file for file in files if file.table == name]
+        names: set[str] = set()
+        for file in of_table:
+            if file.is_parquet:
+                schema = read_schema(file)
+                check_parquet(file.path, schema, table)
+                names.update(schema.names)
+        if of_table and all(file.is_parquet for file in of_table):
+            check_present(table, names)
+        for field in table.fields.values():
+            if field.feature and not of_table:
+                raise UserError(
+                    f"config.features.{field.feature}.column: found no --{name}, expected a table "
+                    f"with the column {field.name!r} or the feature left out of the config"
+                )
+
+
+def _run(options: PipelineOptions, **of_pipeline: Any) -> None:
+    """Runs the pipeline; a user's mistake that a worker found comes out as it was raised there."""
+    try:
+        pipeline = beam.Pipeline(options=options)
+        define_pipeline(pipeline, **of_pipeline)
+        pipeline.run().wait_until_finish()
+    except UserError as error:
+        raise UserError(_WHERE_IN_BEAM.sub("", str(error))) from None
+    except RuntimeError as error:
+        # Another process can send no more than the text of its traceback.
+        found = _FROM_WORKER.search(str(error))
+        if found is None:
+            raise
+        raise UserError(_WHERE_IN_BEAM.sub("", found[1])) from None
+
+
+@contextlib.contextmanager
+def _run_folder(output: Path) -> Iterator[Path]:
+    """A fresh folder in `output` for this run alone, swept if the run fails."""
+    is_new = not output.exists()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        handle = os.open(output, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"--output: {output} cannot be made: {error}") from None
+    folder = output / f"{_RUN}{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}"
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"--output: found another run at work in {output}, expected to be alone"
+            ) from None
+        try:
+            folder.mkdir()
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            if is_new:
+                output.rmdir()
+            raise
+    finally:
+        os.close(handle)
+
+
+def _manifest(
+    config: Config,
+    spec: FeatureSpec,
+    folder: Path,
+    summary: dict[str, Any],
+    counted: dict[str, Any],
+) -> Manifest:
+    vocabularies, statistics = (
+        json.loads((folder / f"{part}.json").read_text(encoding="utf-8"))
+        for part in ("vocabularies", "statistics")
+    )
+    catalog = pl.read_parquet(folder / "catalog.parquet", columns=["video_id"])
+    return Manifest(
+        kind="positives",
+        config=to_dict(config),
+        spec=spec.describe(),
+        spec_fingerprint=spec.fingerprint(),
+        assets_fingerprint=manifests.assets_fingerprint(
+            item_ids=catalog["video_id"].to_list(),
+            vocabularies=vocabularies,
+            statistics=statistics,
+        ),
+        splits=Splits(**summary["splits"]),
+        counters=counted,
+        files=tuple(
+            manifests.describe_file(
+                folder.parent,
+                f"{folder.name}/{file['name']}",
+                part=file["part"],
+                rows=file["rows"],
+            )
+            for file in summary["files"]
+        ),
+    )
+
+
+def _parts(manifest: Manifest) -> list[str]:
+    return sorted({file.part for file in manifest.files})
+
+
+def _show(manifest: Manifest, display: Console) -> None:
+    total = manifest.counters["total"]
+    table = RichTable(title="Events", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in total.items():
+        if isinstance(value, dict):
+            for reason, count in value.items():
+                table.add_row(f"{name.replace('_', ' ')}: {reason}", f"{count:,}")
+        else:
+            table.add_row(name.replace("_", " "), f"{value:,}")
+    display.print(table)
+    table = RichTable(title="Dataset", title_justify="left")
+    table.add_column("part")
+    for name in ("files", "rows", "MB"):
+        table.add_column(name, justify="right")
+    for part in _parts(manifest):
+        files = manifest.part(part)
+        size = sum(file.size for file in files) / 1e6
+        table.add_row(part, str(len(files)), f"{manifest.rows(part):,}", f"{size:.1f}")
+    display.print(table)

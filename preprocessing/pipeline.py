@@ -1,0 +1,167 @@
+"""The Beam job: raw tables to the files of a dataset."""
+
+from collections.abc import Mapping
+
+import apache_beam as beam
+from apache_beam.pvalue import AsSingleton
+
+from preprocessing import outputs, stages, tally
+from preprocessing.contract import TABLES, Table
+from preprocessing.features import FeatureSpec
+from preprocessing.sources import SourceFile
+
+
+def define_pipeline(
+    root: beam.Pipeline,
+    *,
+    files: tuple[SourceFile, ...],
+    tables: Mapping[str, Table],
+    spec: FeatureSpec,
+    folder: str,
+) -> None:
+    """Lays out the job.
+
+    Args:
+        root: the pipeline.
+        files: of all tables.
+        tables: what is read of each.
+        spec: of the dataset.
+        folder: where files are written; `summary.json` there is written last and says what else is.
+    """
+    data = spec.data
+    given = [table for table in TABLES if any(f.table == table for f in files)]
+
+    # Lines and rows become typed columns, and go to the group of their user. What breaks the
+    # contract goes aside; if that is too much, nothing below runs.
+    read = {
+        table: root
+        | f"{table}: files" >> beam.Create([f for f in files if f.table == table])
+        | f"{table}: spread" >> beam.Reshuffle()
+        | f"{table}: read"
+        >> beam.ParDo(stages.Read(tables[table], data.partitions)).with_outputs(
+            "dead", "tally", main="rows"
+        )
+        for table in TABLES
+    }
+    tally_read = (
+        [read[table].tally for table in TABLES]
+        | "all tallies" >> beam.Flatten()
+        | "add tallies" >> beam.CombineGlobally(tally.add)
+        | "check tables" >> beam.Map(stages.check_tables, tables, given, data.max_bad_fraction)
+    )
+
+    # One event for each (name, user, video, time), in order, all of a user's in one place.
+    events = (
+        read["events"].rows
+        | "events by group" >> beam.GroupByKey()
+        | "deduplicate"
+        >> beam.ParDo(stages.Deduplicate(spec), AsSingleton(tally_read)).with_outputs(
+            "tally", main="events"
+        )
+    )
+    videos = (
+        read["videos"].rows
+        | "videos together" >> beam.GroupByKey()
+        | "one row a video" >> beam.Map(stages.one_row_a_video, AsSingleton(tally_read))
+    )
+
+    # Where the log is cut: days are counted first, then the seconds of the days with a cut.
+    days = (
+        events.events
+        | "count days" >> beam.Map(stages.count_days)
+        | "add days" >> beam.CombineGlobally(stages.add_days)
+    )
+    splits = (
+        events.events
+        | "count seconds" >> beam.Map(stages.count_seconds, spec, AsSingleton(days))
+        | "add seconds" >> beam.CombineGlobally(tally.add)
+        | "find splits" >> beam.Map(stages.cut, spec, AsSingleton(days))
+    )
+
+    # Positives, labels and their splits; and what they say of items.
+    labelled = events.events | "label" >> beam.ParDo(
+        stages.Label(spec), AsSingleton(videos), AsSingleton(splits)
+    ).with_outputs("items", "daily", "hashes", "tally", main="events")
+    tally_labels = (
+        (labelled.tally, events.tally)
+        | "label tallies" >> beam.Flatten()
+        | "add label tallies" >> beam.CombineGlobally(tally.add)
+        | "check labels" >> beam.Map(stages.check_labels, AsSingleton(splits))
+    )
+    next_limit = labelled.hashes | "next queries" >> beam.CombineGlobally(
+        stages.SmallestHashes(data.max_next_queries)
+    )
+
+    # The catalog numbers all items; statistics of items by day follow its numbers.
+    catalog = (
+        labelled.items
+        | "item facts together" >> beam.GroupByKey()
+        | "catalog"
+        >> beam.Map(
+            stages.number_items,
+            spec,
+            AsSingleton(videos),
+            AsSingleton(splits),
+            AsSingleton(tally_labels),
+        )
+    )
+    statistics = (
+        labelled.daily
+        | "daily counts together" >> beam.GroupByKey()
+        | "item statistics" >> beam.Map(stages.statistics_by_day, spec, AsSingleton(catalog))
+    )
+
+    # Rows and queries, each as of its own moment, then to the file that its hash says.
+    rows = (
+        {"events": labelled.events, "users": read["users"].rows}
+        | "users to their events" >> beam.CoGroupByKey()
+        | "rows"
+        >> beam.ParDo(
+            stages.Rows(spec, tables["events"], tables["users"]),
+            AsSingleton(splits),
+            AsSingleton(catalog),
+            AsSingleton(statistics),
+            AsSingleton(next_limit),
+        ).with_outputs("users", "positives", "values", "scales", "tally", main="rows")
+    )
+    written = [
+        rows.rows
+        | "rows by file" >> beam.GroupByKey()
+        | "write rows" >> beam.Map(outputs.write_rows, folder, spec, AsSingleton(catalog)),
+        rows.users
+        | "users together" >> beam.GroupByKey()
+        | "write users" >> beam.Map(outputs.write_users, folder),
+        rows.positives
+        | "positives together" >> beam.GroupByKey()
+        | "write positives" >> beam.Map(outputs.write_positives, folder),
+        catalog | "write catalog" >> beam.Map(outputs.write_catalog, folder),
+        statistics | "write statistics" >> beam.Map(outputs.write_item_statistics, folder, spec),
+        [read[table].dead for table in TABLES]
+        | "all dead letters" >> beam.Flatten()
+        | "dead letters together" >> beam.GroupByKey()
+        | "write dead letters" >> beam.Map(outputs.write_dead_letters, folder),
+    ]
+    sums = rows.scales | "add scales" >> beam.CombineGlobally(tally.add)
+    values = rows.values | "values together" >> beam.GroupByKey()
+    written.append(
+        values
+        | "write assets"
+        >> beam.FlatMap(outputs.write_assets, folder, spec, AsSingleton(catalog), AsSingleton(sums))
+    )
+    tally_rows = rows.tally | "add row tallies" >> beam.CombineGlobally(tally.add)
+    (
+        written
+        | "all files" >> beam.Flatten()
+        | "files together" >> beam.combiners.ToList()
+        | "write summary"
+        >> beam.Map(
+            outputs.write_summary,
+            folder,
+            AsSingleton(splits),
+            AsSingleton(tally_read),
+            AsSingleton(tally_labels),
+            AsSingleton(tally_rows),
+            AsSingleton(videos),
+            AsSingleton(catalog),
+        )
+    )

@@ -1,0 +1,43 @@
+"""Raw logs to a dataset.
+
+python -m preprocessing.run --config=C --events=... --videos=... [--users=...] --output=DATASET
+    [-- Beam options]
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from configs.cli import console, run_app
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", str(Path(__file__).parents[1] / "configs" / "default.py"), "The run."
+)
+_TABLE = "file, directory or glob of .parquet, .jsonl or .jsonl.gz"
+_EVENTS = flags.DEFINE_string("events", None, f"Table of events: {_TABLE}.", required=True)
+_VIDEOS = flags.DEFINE_string("videos", None, f"Table of videos: {_TABLE}.", required=True)
+_USERS = flags.DEFINE_string("users", None, f"Table of users: {_TABLE}; may be left out.")
+_OUTPUT = flags.DEFINE_string("output", None, "Directory of the dataset.", required=True)
+
+
+def main(argv: list[str]) -> dict[str, Any]:
+    """Preprocesses, and returns what the dataset holds."""
+    logging.disable(logging.WARNING)  # Beam warns of clouds that it cannot reach while it loads.
+    from preprocessing.job import preprocess
+
+    logging.disable(logging.NOTSET)
+    tables = {"events": _EVENTS.value, "videos": _VIDEOS.value, "users": _USERS.value}
+    return preprocess(
+        _CONFIG.value.validate(),
+        tables={name: where for name, where in tables.items() if where},
+        output=Path(_OUTPUT.value),
+        beam_options=argv[1:],
+        display=console(),
+    )
+
+
+if __name__ == "__main__":
+    run_app(main)

@@ -1,0 +1,309 @@
+"""What the job does with each element; `pipeline.py` says in which order.
+
+Elements are (group of users, packed frame), so that work is over columns; what all groups share
+arrives as a side input.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import polars as pl
+from apache_beam.pvalue import TaggedOutput
+
+from configs.errors import UserError
+from preprocessing import assets, tally
+from preprocessing.catalog import build_catalog, deduplicate_table, item_facts
+from preprocessing.contract import VIDEO_ID, Table, check_present
+from preprocessing.events import FILE, deduplicate
+from preprocessing.features import ITEM, TIMESTAMP, USER_ID, FeatureSpec
+from preprocessing.frames import pack, unpack, unpack_all
+from preprocessing.hashing import hash_strings
+from preprocessing.item_statistics import (
+    StatisticsAt,
+    add_daily_counts,
+    counted_events,
+    daily_counts,
+    item_counts,
+    item_statistics,
+)
+from preprocessing.labels import SPLITS, STATUS, Status, label
+from preprocessing.manifest import Splits
+from preprocessing.parsing import empty_rows, parse_batch, parse_lines
+from preprocessing.rows import HASH, Group, World, label_hashes
+from preprocessing.sources import SourceFile, read_batches, read_lines, read_schema
+from preprocessing.splits import DAY_S, Histogram, cut_days, find_splits
+
+Packed = tuple[int, bytes]
+Days = tuple[Histogram, int, int]
+"""Events by day, and the seconds of the first and the last event."""
+
+
+class Read(beam.DoFn):
+    """Files to (group, frame); all videos are one group."""
+
+    def __init__(self, table: Table, partitions: int):
+        """Takes what the files hold, and how many groups users are put in."""
+        self._table = table
+        self._partitions = partitions
+
+    def process(self, file: SourceFile) -> Iterator[Any]:
+        """Yields frames, and tagged `dead` and `tally` what was wrong and how much there was."""
+        table = self._table
+        if file.is_parquet:
+            names = [name for name in read_schema(file).names if name in table.fields]
+            chunks = (parse_batch(rows, first, table) for first, rows in read_batches(file, names))
+        else:
+            chunks = (parse_lines(lines, first, table) for first, lines in read_lines(file))
+        for parsed in chunks:
+            yield TaggedOutput("tally", tally.of_chunk(file, parsed))
+            if len(parsed.dead):
+                dead = parsed.dead.with_columns(pl.lit(file.path).alias(FILE))
+                yield TaggedOutput("dead", (0, pack(dead)))
+            rows = parsed.rows.with_columns(pl.lit(file.index, dtype=pl.Int32).alias(FILE))
+            if USER_ID in rows.columns:
+                group = hash_strings(rows[USER_ID]) % np.uint64(self._partitions)
+                yield from split_by(rows, group.astype(np.int64))
+            else:
+                yield 0, pack(rows)
+
+
+def split_by(frame: pl.DataFrame, group: np.ndarray) -> Iterator[Packed]:
+    """The frame cut up by group."""
+    grouped = frame.with_columns(pl.Series("group", group))
+    for part in grouped.partition_by("group", maintain_order=True):
+        yield int(part["group"][0]), pack(part.drop("group"))
+
+
+def check_tables(
+    found: tally.Tally, tables: Mapping[str, Table], given: list[str], max_bad_fraction: float
+) -> tally.Tally:
+    """Passes the tally on if every table that was given is fit for work."""
+    for table in given:
+        tally.check_readable(table, found, max_bad_fraction)
+        check_present(tables[table], found[table]["present"])
+    return found
+
+
+class Deduplicate(beam.DoFn):
+    """All frames of a group to one, in order."""
+
+    def __init__(self, spec: FeatureSpec):
+        """Takes the rules."""
+        self._spec = spec
+
+    def process(self, group: tuple[int, Iterable[bytes]], tally_read: tally.Tally) -> Iterator[Any]:
+        """Yields the group's events; waits for `tally_read`, which is what says to go on."""
+        del tally_read
+        key, parts = group
+        events = unpack_all(parts)
+        assert events is not None
+        kept, dropped = deduplicate(events, self._spec.data.ties)
+        by_file = {str(file): count for file, count in dropped[FILE].value_counts().rows()}
+        yield TaggedOutput("tally", {"duplicate": by_file})
+        yield key, pack(kept)
+
+
+def one_row_a_video(
+    group: tuple[int, Iterable[bytes]], tally_read: tally.Tally
+) -> tuple[bytes, int]:
+    """The videos by id, and how many rows were left out."""
+    del tally_read
+    rows = unpack_all(group[1])
+    assert rows is not None
+    kept, dropped = deduplicate_table(rows, VIDEO_ID)
+    return pack(kept), dropped
+
+
+def count_days(group: Packed) -> Days:
+    """The events of a group by day."""
+    time = unpack(group[1], [TIMESTAMP])[TIMESTAMP].to_numpy()
+    return _histogram(time // DAY_S), int(time.min()), int(time.max())
+
+
+def add_days(several: Iterable[Days]) -> Days:
+    """The sum over groups; a first and last of 0 where there are none."""
+    found = [each for each in several if each[0]]
+    return (
+        tally.add(days for days, _, _ in found),
+        min((first for _, first, _ in found), default=0),
+        max((last for _, _, last in found), default=0),
+    )
+
+
+def _histogram(values: np.ndarray) -> Histogram:
+    distinct, counts = np.unique(values, return_counts=True)
+    return dict(zip(distinct.tolist(), counts.tolist(), strict=True))
+
+
+def count_seconds(group: Packed, spec: FeatureSpec, days: Days) -> Histogram:
+    """The events of a group by second, on days with a cut."""
+    time = unpack(group[1], [TIMESTAMP])[TIMESTAMP].to_numpy()
+    return _histogram(time[np.isin(time // DAY_S, cut_days(spec.data.split, days[0]))])
+
+
+def cut(seconds: Histogram, spec: FeatureSpec, days: Days) -> Splits:
+    """Where the log is cut."""
+    histogram, first, last = days
+    return find_splits(
+        spec.data.split, days=histogram, seconds=seconds, start_time=first, end_time=last + 1
+    )
+
+
+class Label(beam.DoFn):
+    """Events of a group to labelled events."""
+
+    def __init__(self, spec: FeatureSpec):
+        """Takes the rules."""
+        self._spec = spec
+
+    def process(self, group: Packed, videos: tuple[bytes, int], splits: Splits) -> Iterator[Any]:
+        """Yields the group's events, and tagged what they say of items, labels and counts."""
+        key, packed = group
+        durations = unpack(videos[0], [VIDEO_ID, "duration_sec"])
+        events = label(unpack(packed), durations, data=self._spec.data, splits=splits)
+        names = counted_events(item_counts(self._spec).values())
+        yield TaggedOutput("items", (0, pack(item_facts(events))))
+        yield TaggedOutput("daily", (0, pack(daily_counts(events, names))))
+        counts = events.group_by(FILE, STATUS).len().rows()
+        yield TaggedOutput(
+            "tally",
+            tally.add({"status": {str(f): {Status(s).name: n}}} for f, s, n in counts),
+        )
+        status = events[STATUS].to_numpy()
+        yield TaggedOutput(
+            "hashes",
+            {
+                split: label_hashes(events, np.flatnonzero(status == SPLITS[split]))
+                for split in ("validation", "test")
+            },
+        )
+        yield key, pack(events)
+
+
+class SmallestHashes(beam.CombineFn):
+    """The largest of the `limit` smallest hashes of each split."""
+
+    def __init__(self, limit: int):
+        """Takes how many."""
+        self._limit = limit
+
+    def create_accumulator(self) -> dict[str, np.ndarray]:
+        """None yet."""
+        return {split: np.zeros(0, np.uint64) for split in ("validation", "test")}
+
+    def add_input(
+        self, smallest: dict[str, np.ndarray], hashes: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Adds the hashes of a group."""
+        return self.merge_accumulators([smallest, hashes])
+
+    def merge_accumulators(self, several: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """The smallest of all."""
+        found = list(several)
+        return {
+            split: np.sort(np.concatenate([each[split] for each in found]))[: self._limit]
+            for split in ("validation", "test")
+        }
+
+    def extract_output(self, smallest: dict[str, np.ndarray]) -> dict[str, int]:
+        """The bound by split."""
+        return {s: int(hashes[-1]) if len(hashes) else 0 for s, hashes in smallest.items()}
+
+
+def check_labels(found: tally.Tally, splits: Splits) -> tally.Tally:
+    """Passes the tally on if there is something to learn from."""
+    by_status = tally.add(found.get("status", {}).values())
+    if not sum(count for name, count in by_status.items() if name != Status.NOT_POSITIVE.name):
+        raise UserError(
+            "--events: found no positive event, expected some that meet config.data.positive"
+        )
+    if not by_status.get(Status.TRAIN.name):
+        raise UserError(
+            f"config.data.split: found no label before {splits.validation_time}, where train "
+            f"ends, expected some; events are from {splits.start_time} to {splits.end_time}"
+        )
+    return found
+
+
+def number_items(
+    group: tuple[int, Iterable[bytes]],
+    spec: FeatureSpec,
+    videos: tuple[bytes, int],
+    splits: Splits,
+    tally_labels: tally.Tally,
+) -> tuple[bytes, int]:
+    """The catalog, and how many events name a video that the videos table does not have."""
+    del tally_labels
+    facts = unpack_all(group[1])
+    assert facts is not None
+    catalog, unknown = build_catalog(unpack(videos[0]), facts, spec=spec, splits=splits)
+    return pack(catalog), unknown
+
+
+def statistics_by_day(
+    group: tuple[int, Iterable[bytes]], spec: FeatureSpec, catalog: tuple[bytes, int]
+) -> bytes:
+    """Item statistics with the catalog's ids."""
+    daily = unpack_all(group[1])
+    assert daily is not None
+    ids = unpack(catalog[0], [VIDEO_ID, ITEM])
+    daily = add_daily_counts(daily).join(ids, on=VIDEO_ID, how="left")
+    return pack(item_statistics(daily, item_counts(spec)))
+
+
+class Rows(beam.DoFn):
+    """Labelled events and profiles of a group to rows, by the file that they go to."""
+
+    def __init__(self, spec: FeatureSpec, events: Table, users: Table):
+        """Takes the rules, and what the tables of events and users hold."""
+        self._spec = spec
+        self._events = events
+        self._users = users
+
+    def process(
+        self,
+        group: tuple[int, dict[str, Iterable[bytes]]],
+        splits: Splits,
+        catalog: tuple[bytes, int],
+        statistics: bytes,
+        next_limit: dict[str, int],
+    ) -> Iterator[Any]:
+        """Yields (file, frame), and tagged the latest states and what assets are made of."""
+        spec = self._spec
+        key, parts = group
+        world = World(
+            spec=spec,
+            splits=splits,
+            catalog=unpack(catalog[0]),
+            statistics=StatisticsAt(unpack(statistics)),
+            next_limit=next_limit,
+        )
+        events, profiles = unpack_all(parts["events"]), unpack_all(parts["users"])
+        if events is None:
+            events = label(
+                empty_rows(self._events).with_columns(pl.lit(0, dtype=pl.Int32).alias(FILE)),
+                pl.DataFrame(schema={VIDEO_ID: pl.String, "duration_sec": pl.Float64}),
+                data=spec.data,
+                splits=splits,
+            )
+        if profiles is None:
+            profiles = empty_rows(self._users)
+        profiles, dropped = deduplicate_table(profiles, USER_ID)
+        unknown = events.join(profiles, on=USER_ID, how="anti").height
+        yield TaggedOutput("tally", {"unknown_user": unknown, "duplicate_user": dropped})
+
+        of_group = Group(events, profiles, world)
+        train = of_group.train()
+        yield TaggedOutput("values", (0, pack(assets.value_counts(train, spec))))
+        sums = assets.scale_sums(
+            train, spec=spec, catalog=world.catalog, statistics=world.statistics
+        )
+        yield TaggedOutput("scales", sums)
+        yield TaggedOutput("users", (0, pack(of_group.latest())))
+        yield TaggedOutput("positives", (0, pack(of_group.positives())))
+        for part, frame in {"train": train, **of_group.queries()}.items():
+            shard = (frame[HASH].to_numpy() % np.uint64(spec.data.shards)).astype(np.int64)
+            for number, packed in split_by(frame, shard):
+                yield f"{part}/{number:05d}", packed

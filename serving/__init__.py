@@ -1,0 +1,3 @@
+"""Checkpoint to answers."""
+
+import configs.environment  # noqa: F401

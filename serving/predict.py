@@ -1,0 +1,133 @@
+"""One Predict on one loaded signature, with TF Serving's checks in TF Serving's order and words.
+
+Source: tensorflow_serving/servables/tensorflow/predict_util.cc and
+tensorflow/cc/saved_model/util.cc; the texts are those of TF Serving 2.20.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
+
+from serving.request_errors import RequestError
+from serving.saved_model import SavedModel, Signature
+from serving.tensor_codec import decode_tensor, dtype_name, encode_tensor
+
+DEFAULT_SIGNATURE_NAME = "serving_default"
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+# An op that fails so has a bug; any other failure of an op is an answer to the request.
+_BUGS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
+
+
+def _invalid(text: str) -> RequestError:
+    return RequestError(grpc.StatusCode.INVALID_ARGUMENT, text)
+
+
+def _braces(names: Collection[str]) -> str:
+    return "{" + ",".join(sorted(names)) + "}"
+
+
+def predict(model: SavedModel, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+    """The answer of the request's signature; of its model_spec, the signature's name only.
+
+    Raises:
+        RequestError: the request does not fit the signature, or an op refuses it.
+    """
+    signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE_NAME
+    signature = model.signatures.get(signature_name)
+    if signature is None:
+        raise RequestError(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            f'Serving signature key "{signature_name}" not found.',
+        )
+    arrays = _input_arrays(signature, request.inputs)
+    wanted = _wanted_outputs(signature, request.output_filter)
+    _check_dtypes(signature, request.inputs)
+    try:
+        outputs = signature.run(*arrays)
+    except tf.errors.OpError as error:
+        code = _CODES[error.error_code]
+        if code in _BUGS:
+            raise
+        raise RequestError(code, error.message) from error
+    response = predict_pb2.PredictResponse()
+    response.model_spec.signature_name = signature_name
+    for position in wanted:
+        encode_tensor(
+            outputs[position],
+            signature.output_dtypes[position],
+            response.outputs[signature.output_names[position]],
+        )
+    return response
+
+
+def _input_arrays(signature: Signature, inputs: Any) -> list[np.ndarray]:
+    """The arrays to run on, in the signature's order."""
+    expected = signature.input_names
+    is_short = len(inputs) < len(expected) and not signature.defaults
+    if len(inputs) > len(expected) or is_short:
+        raise _invalid(
+            f"input size does not match signature: {len(inputs)}!={len(expected)}"
+            f" len({_braces(inputs)}) != len({_braces(expected)})."
+            f" Sent extra: {_braces(set(inputs) - set(expected))}."
+            f" Missing but required: {_braces(set(expected) - set(inputs))}."
+        )
+    arrays = []
+    used = 0
+    for name, feed_name in zip(expected, signature.feed_names, strict=True):
+        if name in inputs:
+            used += 1
+            try:
+                arrays.append(decode_tensor(inputs[name]))
+            except ValueError as error:
+                raise _invalid(f"tensor parsing error: {name}") from error
+        elif name in signature.defaults:
+            arrays.append(signature.defaults[name])
+        else:
+            raise _invalid(
+                f"Signature input alias: {name}(feed name: {feed_name}) not found in request and"
+                f" no default value provided. Inputs expected to be in the request"
+                f" {_braces(inputs)}, or default input alias set: "
+                + ",".join(sorted(signature.defaults))
+            )
+    if used != len(inputs):
+        raise _invalid(
+            "Inputs contains invalid name. Used request inputs: "
+            + ",".join(name for name in expected if name in inputs)
+            + ", request input: "
+            + ",".join(sorted(inputs))
+        )
+    return arrays
+
+
+def _check_dtypes(signature: Signature, inputs: Any) -> None:
+    for index, (name, dtype) in enumerate(
+        zip(signature.input_names, signature.input_dtypes, strict=True)
+    ):
+        if name in inputs and inputs[name].dtype != dtype:
+            raise _invalid(
+                f"Expects arg[{index}] to be {dtype_name(dtype)}"
+                f" but {dtype_name(inputs[name].dtype)} is provided"
+            )
+
+
+def _wanted_outputs(signature: Signature, output_filter: Sequence[str]) -> Sequence[int]:
+    """Positions of the outputs to return: those of the filter, or without one, all."""
+    if not output_filter:
+        return range(len(signature.output_names))
+    wanted: list[int] = []
+    for name in output_filter:
+        if name not in signature.output_names:
+            raise _invalid(
+                f"output tensor alias not found in signature: {name}"
+                f" Outputs expected to be in the set {_braces(signature.output_names)}."
+            )
+        position = signature.output_names.index(name)
+        if position in wanted:
+            raise _invalid(f"duplicate output tensor alias: {name}")
+        wanted.append(position)
+    return wanted

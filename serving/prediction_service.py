@@ -1,0 +1,106 @@
+"""`tensorflow.serving.PredictionService`: Predict and GetModelMetadata of one model."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    model_pb2,
+    predict_pb2,
+)
+
+from serving.model_spec import model_spec_of, requested_version
+from serving.predict import predict
+from serving.request_errors import RequestError, unary_handler
+from serving.saved_model import SavedModel
+from serving.versions import NotServingError, VersionWatcher
+
+_SERVICE = "tensorflow.serving.PredictionService"
+_SIGNATURE_DEF = "signature_def"
+
+
+class PredictionService:
+    """Answers from the version that serves.
+
+    Classify, Regress and MultiInference are not offered: a client gets UNIMPLEMENTED.
+    """
+
+    def __init__(self, model_name: str, versions: VersionWatcher[SavedModel]) -> None:
+        """Answers for `model_name` from `versions`."""
+        self._model_name = model_name
+        self._versions = versions
+
+    def rpc_handlers(self) -> grpc.GenericRpcHandler:
+        """The service's methods, for `grpc.Server.add_generic_rpc_handlers`."""
+        return grpc.method_handlers_generic_handler(
+            _SERVICE,
+            {
+                "Predict": unary_handler(
+                    self.predict, predict_pb2.PredictRequest, predict_pb2.PredictResponse
+                ),
+                "GetModelMetadata": unary_handler(
+                    self.get_model_metadata,
+                    get_model_metadata_pb2.GetModelMetadataRequest,
+                    get_model_metadata_pb2.GetModelMetadataResponse,
+                ),
+            },
+        )
+
+    def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+        """Runs a signature.
+
+        Raises:
+            RequestError: with TF Serving's code and text.
+        """
+        with self._lease(model_spec_of(request)) as (version, model):
+            response = predict(model, request)
+        response.model_spec.name = self._model_name
+        response.model_spec.version.value = version
+        return response
+
+    def get_model_metadata(
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """The signatures, as the SavedModel declares them.
+
+        Raises:
+            RequestError: with TF Serving's code and text.
+        """
+        spec = model_spec_of(request)
+        if not request.metadata_field:
+            raise RequestError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "GetModelMetadataRequest must specify at least one metadata_field",
+            )
+        for field in request.metadata_field:
+            if field != _SIGNATURE_DEF:
+                raise RequestError(
+                    grpc.StatusCode.INVALID_ARGUMENT, f"Metadata field {field} is not supported"
+                )
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        with self._lease(spec) as (version, model):
+            signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=model.signature_defs)
+        response.model_spec.name = self._model_name
+        response.model_spec.version.value = version
+        response.metadata[_SIGNATURE_DEF].Pack(signatures)
+        return response
+
+    @contextmanager
+    def _lease(self, spec: model_pb2.ModelSpec) -> Iterator[tuple[int, SavedModel]]:
+        """The version that `spec` asks for, and its number first."""
+        if not spec.name:
+            raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
+        version = requested_version(spec)
+        if spec.name != self._model_name:
+            raise _servable_not_found(spec.name, version)
+        try:
+            with self._versions.lease(version) as leased:
+                yield leased
+        except NotServingError as error:
+            raise _servable_not_found(spec.name, version) from error
+
+
+def _servable_not_found(model_name: str, version: int | None) -> RequestError:
+    wanted = f"Latest({model_name})" if version is None else f"Specific({model_name}, {version})"
+    return RequestError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")

@@ -1,0 +1,308 @@
+"""Which versions of a model are on disk, which one answers, and the change from one to the next.
+
+Nothing here knows TensorFlow: what a version is loaded into is the caller's.
+"""
+
+import enum
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from absl import logging
+
+from configs.errors import UserError
+
+_LARGEST_VERSION = 2**63 - 1  # ModelSpec.version is an int64.
+_UNKNOWN_ERROR_CODE = 2  # google.rpc.Code.UNKNOWN, for an error that carries no code of its own.
+
+
+class Servable(Protocol):
+    """A loaded version."""
+
+    def close(self) -> None:
+        """Frees what the version holds; called once, when no request uses it any more."""
+
+
+ServableT = TypeVar("ServableT", bound=Servable)
+
+
+class LoadError(Exception):
+    """A version that cannot be served, with its google.rpc.Code."""
+
+    def __init__(self, code: int, message: str) -> None:
+        """Keeps both for the version's status."""
+        super().__init__(message)
+        self.code = code
+
+
+class NotServingError(Exception):
+    """A request for a version that does not serve."""
+
+
+class VersionState(enum.Enum):
+    """The life of a version; the names are those of `ModelVersionStatus.State`."""
+
+    LOADING = enum.auto()
+    AVAILABLE = enum.auto()
+    UNLOADING = enum.auto()
+    END = enum.auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionStatus:
+    """A version's state and, where it failed, the google.rpc.Code and why."""
+
+    state: VersionState
+    error_code: int = 0
+    error_message: str = ""
+
+
+def find_versions(base_path: Path) -> dict[int, Path]:
+    """The servable version directories under `base_path`, newest first.
+
+    A version's name is a non-negative decimal integer that fits an int64; leading zeros do not
+    count. Hidden and other names are ignored, and so is a directory that lacks `saved_model.pb`
+    or `variables/`, as one that is still being copied does. A missing base path has none.
+    """
+    try:
+        children = sorted(base_path.iterdir())
+    except FileNotFoundError:
+        return {}
+    versions: dict[int, Path] = {}
+    for child in children:
+        if not (child.name.isascii() and child.name.isdecimal()):
+            continue
+        # Of os.path, because these answer False where a directory may not be read.
+        is_complete = os.path.isfile(child / "saved_model.pb") and os.path.isdir(
+            child / "variables"
+        )
+        if is_complete and int(child.name) <= _LARGEST_VERSION:
+            versions.setdefault(int(child.name), child)
+    return dict(sorted(versions.items(), reverse=True))
+
+
+def require_version(base_path: Path) -> None:
+    """Checks that there is something to serve.
+
+    Raises:
+        UserError: there is not.
+    """
+    try:
+        if find_versions(base_path):
+            return
+    except OSError as error:
+        raise UserError(f"--model_base_path: {error}") from error
+    raise UserError(
+        f"--model_base_path: {base_path}: found no version to serve, expected a directory named"
+        " by an integer with saved_model.pb and variables/"
+        if base_path.is_dir()
+        else f"--model_base_path: {base_path}: found no such directory"
+    )
+
+
+def _fingerprint(directory: Path) -> frozenset[tuple[str, int, int]]:
+    """Name, size and modification time of every file: changes when the directory does."""
+    entries = set()
+    for root, _, names in os.walk(directory):
+        for name in names:
+            file = os.path.join(root, name)
+            stat = os.stat(file)
+            entries.add((file, stat.st_size, stat.st_mtime_ns))
+    return frozenset(entries)
+
+
+class _Loaded(Generic[ServableT]):
+    """A loaded version and how many requests are using it."""
+
+    def __init__(self, version: int, servable: ServableT) -> None:
+        self.version = version
+        self.servable = servable
+        self.in_flight = 0
+
+
+class VersionWatcher(Generic[ServableT]):
+    """Serves the newest version under a base path, following the directory.
+
+    A newer version is loaded while the old one answers and then takes its place between two
+    requests; the old one is closed when the last request that uses it is done. When the serving
+    version's directory disappears, the next older one takes its place in the same way; when
+    no version is left, the last keeps serving. A version that fails to load is not tried again
+    until its directory changes. A directory that is rewritten under the number that is already
+    serving is not loaded again: publish under a new number.
+    """
+
+    def __init__(
+        self,
+        base_path: Path,
+        *,
+        load: Callable[[Path], ServableT],
+        poll_interval_s: float,
+        on_serving: Callable[[int], None],
+    ) -> None:
+        """Watches nothing yet.
+
+        Args:
+            base_path: the directory of version directories.
+            load: makes a version directory servable, warmed up; what it raises is the version's
+                error, a `LoadError` with its code.
+            poll_interval_s: seconds between looks at `base_path`.
+            on_serving: called with each version that begins to answer.
+        """
+        self._base_path = base_path
+        self._load = load
+        self._poll_interval_s = poll_interval_s
+        self._on_serving = on_serving
+        self._lock = threading.Lock()  # Guards the four below; `_poll` alone writes `_serving`.
+        self._serving: _Loaded[ServableT] | None = None
+        self._retired: list[_Loaded[ServableT]] = []
+        self._statuses: dict[int, VersionStatus] = {}
+        self._is_stopping = False
+        # Only ever touched by the thread that polls.
+        self._refused: dict[int, frozenset[tuple[str, int, int]]] = {}
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="versions", daemon=True)
+
+    def start(self) -> None:
+        """Loads the newest version that can be loaded, then watches in a thread of its own.
+
+        Raises:
+            UserError: there is no version, or none can be loaded.
+        """
+        try:
+            self._poll()
+        except OSError as error:
+            raise UserError(f"--model_base_path: {error}") from error
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops watching and closes what is loaded; requests should have ended before."""
+        with self._lock:
+            self._is_stopping = True
+        self._wake.set()
+        self._thread.join()
+        with self._lock:
+            loaded = [*self._retired, *([self._serving] if self._serving else [])]
+            self._retired, self._serving = [], None
+        for each in loaded:
+            each.servable.close()
+
+    @contextmanager
+    def lease(self, version: int | None) -> Iterator[tuple[int, ServableT]]:
+        """The version that serves and its number; it stays loaded while the context is open.
+
+        Args:
+            version: the version that is wanted; None for whichever is serving.
+
+        Raises:
+            NotServingError: `version` is not the one that serves.
+        """
+        with self._lock:
+            loaded = self._serving
+            if loaded is None or version not in (None, loaded.version):
+                raise NotServingError(f"version {version} is not serving")
+            loaded.in_flight += 1
+        try:
+            yield loaded.version, loaded.servable
+        finally:
+            with self._lock:
+                loaded.in_flight -= 1
+                is_last_of_retired = loaded.in_flight == 0 and loaded is not self._serving
+            if is_last_of_retired:
+                self._wake.set()
+
+    @property
+    def serving_version(self) -> int:
+        """The version that answers now.
+
+        Raises:
+            NotServingError: none does, before `start` and after `stop`.
+        """
+        with self._lock:
+            if self._serving is None:
+                raise NotServingError("no version is serving")
+            return self._serving.version
+
+    def statuses(self) -> dict[int, VersionStatus]:
+        """The status of every version that was ever tried, newest first."""
+        with self._lock:
+            return dict(sorted(self._statuses.items(), reverse=True))
+
+    def _watch(self) -> None:
+        while True:
+            self._wake.wait(self._poll_interval_s)
+            self._wake.clear()
+            with self._lock:
+                if self._is_stopping:
+                    return
+            try:
+                self._poll()
+                self._close_idle()
+            except Exception as error:  # Whatever one look runs into, there must be a next.
+                logging.error(
+                    "cannot follow %s: %s: %s", self._base_path, type(error).__name__, error
+                )
+
+    def _poll(self) -> None:
+        """Brings the newest loadable version into service, if it is not there already."""
+        versions = find_versions(self._base_path)
+        self._refused = {v: seen for v, seen in self._refused.items() if v in versions}
+        failures = []
+        for version, directory in versions.items():
+            if self._serving is not None and self._serving.version == version:
+                break
+            # Taken before the load: a directory that changes meanwhile deserves another try.
+            fingerprint = _fingerprint(directory)
+            if self._refused.get(version) == fingerprint:
+                continue
+            failure = self._bring_into_service(version, directory)
+            if failure is None:
+                break
+            self._refused[version] = fingerprint
+            failures.append(f"version {version}: {failure}")
+        if self._serving is None:
+            require_version(self._base_path)
+            raise UserError(f"--model_base_path: {self._base_path}: " + "; ".join(failures))
+        for failure in failures:
+            logging.error("%s: %s", self._base_path, failure)
+
+    def _bring_into_service(self, version: int, directory: Path) -> str | None:
+        """Loads a version and lets it answer; returns why it could not, if so."""
+        self._set_status(version, VersionState.LOADING)
+        try:
+            servable = self._load(directory)
+        except Exception as error:  # Whatever a bad version raises, the old one serves on.
+            code = error.code if isinstance(error, LoadError) else _UNKNOWN_ERROR_CODE
+            message = str(error) or type(error).__name__
+            self._set_status(version, VersionState.END, code=code, message=message)
+            return message
+        with self._lock:
+            retired, self._serving = self._serving, _Loaded(version, servable)
+            self._statuses[version] = VersionStatus(state=VersionState.AVAILABLE)
+            if retired is not None:
+                self._retired.append(retired)
+                self._statuses[retired.version] = VersionStatus(state=VersionState.UNLOADING)
+        self._on_serving(version)
+        return None
+
+    def _close_idle(self) -> None:
+        """Closes the retired versions that no request uses any more."""
+        with self._lock:
+            idle = [loaded for loaded in self._retired if loaded.in_flight == 0]
+            self._retired = [loaded for loaded in self._retired if loaded.in_flight > 0]
+        for loaded in idle:
+            loaded.servable.close()
+            # Its number may be in service again: removed and put back before this one drained.
+            if self._serving is None or self._serving.version != loaded.version:
+                self._set_status(loaded.version, VersionState.END)
+
+    def _set_status(
+        self, version: int, state: VersionState, *, code: int = 0, message: str = ""
+    ) -> None:
+        with self._lock:
+            self._statuses[version] = VersionStatus(
+                state=state, error_code=code, error_message=message
+            )

@@ -1,0 +1,59 @@
+"""The `streamrec` distribution. Exact versions with hashes are in requirements.lock."""
+
+from setuptools import setup
+
+# Each requirement's reason is in docs/dependencies.md. TensorFlow, scann and
+# tensorflow-serving-api are one binary set: move them together or not at all.
+RUNTIME = [
+    "absl-py",
+    "apache-beam==2.77.0",
+    "google-crc32c",
+    "grpcio<1.82",
+    "ml-collections==1.1.0",
+    "numpy>=2.4,<2.5",
+    "orjson",
+    "polars",
+    "pyarrow<26",
+    "rich",
+    "scann[tf]==1.4.2; sys_platform == 'linux'",
+    "scipy",
+    "tensorboard==2.20.*",
+    "tensorflow==2.20.*",
+    "tensorflow-recommenders==0.7.7",
+    "tensorflow-serving-api==2.20.*",
+    "tf-keras==2.20.*",
+]
+
+setup(
+    name="streamrec",
+    version="0.1.0",
+    description="Retrieval for short-video recommenders: from raw logs to an answer over gRPC",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.12",
+    packages=[
+        "configs",
+        "preprocessing",
+        "preprocessing.simulation",
+        "serving",
+        "trainer",
+        "trainer.baselines",
+    ],
+    install_requires=RUNTIME,
+    extras_require={
+        "bench": ["matplotlib"],
+        "dev": [
+            "hypothesis",
+            "import-linter",
+            "mypy",
+            "pre-commit",
+            "pytest",
+            "pytest-timeout",
+            "ranx",
+            "ruff",
+            "scipy-stubs",
+            "types-protobuf",
+            "uv",
+        ],
+        "gpu": ["tensorflow[and-cuda]==2.20.*"],
+    },
+)

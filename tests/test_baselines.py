@@ -1,0 +1,325 @@
+import numpy as np
+import pytest
+
+from trainer.baselines import BASELINES, Ease, ItemKnn, LastItems, Popularity, RecentPopularity
+from trainer.metrics import evaluate_lists
+from trainer.queries import Interactions, Queries, Ragged
+from trainer.retrieval import top_k
+
+DAY = 86_400
+SIDE = 20
+PERSONAL = [name for name in BASELINES if "popularity" not in name]
+
+
+def interactions_of(
+    sequences: list[list[int]], *, num_items: int, times: list[list[int]] | None = None
+) -> Interactions:
+    """One sequence of items a user, a second apart unless told."""
+    items = Ragged.from_lists(sequences)
+    moments = Ragged.from_lists(times or [list(range(len(row))) for row in sequences])
+    return Interactions(
+        user=items.row_of_value,
+        item=items.values,
+        time=moments.values,
+        num_users=len(sequences),
+        num_items=num_items,
+        end_time=int(moments.values.max(initial=0)) + 1,
+    )
+
+
+def queries_of(histories: list[list[int]], relevant: list[list[int]] | None = None) -> Queries:
+    history = Ragged.from_lists(histories)
+    return Queries(
+        user_id=np.arange(len(histories)).astype(str),
+        as_of=np.full(len(histories), 100 * DAY, dtype=np.int64),
+        history=history,
+        history_time=Ragged.from_lengths(np.zeros_like(history.values), history.lengths),
+        seen=history,
+        relevant=Ragged.from_lists(relevant or [[]] * len(histories)),
+    )
+
+
+def lists_of(baseline, histories: list[list[int]], k: int, *, num_items: int) -> list[list[int]]:
+    available = np.zeros(num_items, dtype=np.int64)
+    queries = queries_of(histories)
+    return top_k(baseline, queries, k=k, available=available, exclude_seen=True)[0].tolist()
+
+
+def scores_of(baseline, histories: list[list[int]]) -> np.ndarray:
+    return baseline.score(queries_of(histories), 0, len(histories))
+
+
+def checkerboard() -> list[list[int]]:
+    """User u watches, in a circle from u + 2 on, every other item; u + 1 itself is withheld.
+
+    Items are 1 to SIDE, so user u's own colour holds u + 1, which all users of the colour but u
+    have; nothing of the other colour goes with it.
+    """
+    return [[(u + 2 * step) % SIDE + 1 for step in range(1, SIDE // 2)] for u in range(SIDE)]
+
+
+@pytest.mark.parametrize("name", BASELINES)
+class TestContract:
+    def fitted(self, name: str):
+        return BASELINES[name]().fit(interactions_of(checkerboard(), num_items=SIDE + 2))
+
+    def test_scores_every_item_of_the_catalog_finitely(self, name):
+        scores = self.fitted(name).score(queries_of(checkerboard()), 3, 8)
+        assert scores.shape == (5, SIDE + 2) and scores.dtype == np.float32
+        assert np.isfinite(scores).all()
+
+    def test_a_block_of_queries_is_part_of_the_whole(self, name):
+        baseline = self.fitted(name)
+        queries = queries_of([*checkerboard(), [], [3]])
+        whole = baseline.score(queries, 0, len(queries))
+        parts = [baseline.score(queries, start, start + 2) for start in range(0, len(queries), 2)]
+        np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-5, atol=1e-6)
+
+    def test_scores_may_be_overwritten(self, name):
+        baseline = self.fitted(name)
+        before = scores_of(baseline, [[1, 3], []])
+        scores_of(baseline, [[1, 3], []])[:] = 7
+        np.testing.assert_array_equal(scores_of(baseline, [[1, 3], []]), before)
+
+    def test_fitting_again_forgets(self, name):
+        first, second = interactions_of([[1, 2, 3]] * 3, num_items=9), checkerboard()
+        refitted = BASELINES[name]().fit(first).fit(interactions_of(second, num_items=SIDE + 2))
+        np.testing.assert_array_equal(
+            scores_of(refitted, second), scores_of(self.fitted(name), second)
+        )
+
+    def test_without_a_history_the_popular_come_first(self, name):
+        sequences = [[1, 4, 3, 2], [2, 4, 3], [3, 4], [4, 3, 1, 2], [4]]
+        baseline = BASELINES[name]().fit(interactions_of(sequences, num_items=7))
+        # 4 has five events, 3 four, 2 three, 1 two; 5 and 6 none.
+        assert lists_of(baseline, [[], [0]], 7, num_items=7) == [[4, 3, 2, 1, 5, 6, -1]] * 2
+
+    def test_the_unknown_item_tells_nothing(self, name):
+        with_unknown = [[0, *row, 0] for row in checkerboard()]
+        baseline = BASELINES[name]().fit(interactions_of(with_unknown, num_items=SIDE + 2))
+        np.testing.assert_array_equal(
+            scores_of(baseline, checkerboard())[:, 1:],
+            scores_of(self.fitted(name), checkerboard())[:, 1:],
+        )
+        unknown, empty = scores_of(baseline, [[0, 0], []])
+        np.testing.assert_array_equal(unknown[1:], empty[1:])
+
+    def test_items_without_train_events_come_last(self, name):
+        lists = lists_of(self.fitted(name), [[1, 3, 5]], SIDE + 1, num_items=SIDE + 2)
+        # SIDE + 1 was never watched; three items are seen.
+        assert lists[0].index(SIDE + 1) == SIDE + 1 - 3 - 1
+
+
+@pytest.mark.parametrize("name", PERSONAL)
+class TestPersonalContract:
+    def test_finds_the_withheld_diagonal_of_a_checkerboard(self, name):
+        board = checkerboard()
+        baseline = BASELINES[name]().fit(interactions_of(board, num_items=SIDE + 1))
+        queries = queries_of(board, [[u + 1] for u in range(SIDE)])
+        available = np.zeros(SIDE + 1, dtype=np.int64)
+        lists, _ = top_k(baseline, queries, k=2, available=available, exclude_seen=True)
+        metrics = evaluate_lists(lists, queries.relevant, (1,), catalog_size=SIDE)
+        assert metrics.per_query["HR@1"].tolist() == [1] * SIDE
+
+    def test_popular_items_do_not_hide_it(self, name):
+        """The other colour twice as popular: popularity alone is wrong for every odd item."""
+        board = checkerboard()
+        train = board + board[1::2]
+        baseline = BASELINES[name]().fit(interactions_of(train, num_items=SIDE + 1))
+        popularity = Popularity().fit(interactions_of(train, num_items=SIDE + 1))
+        answer = [[u + 1] for u in range(0, SIDE, 2)]
+        assert lists_of(baseline, board[::2], 1, num_items=SIDE + 1) == answer
+        assert lists_of(popularity, board[::2], 1, num_items=SIDE + 1) == [[2]] * (SIDE // 2)
+
+    def test_answers_from_the_history_of_the_query(self, name):
+        """A user who is not in train, and one whose history has moved on."""
+        baseline = BASELINES[name]().fit(interactions_of(checkerboard(), num_items=SIDE + 1))
+        even, odd = lists_of(baseline, [[2, 4, 6], [1, 3, 5]], 7, num_items=SIDE + 1)
+        assert sorted(even) == [8, 10, 12, 14, 16, 18, 20]
+        assert sorted(odd) == [7, 9, 11, 13, 15, 17, 19]
+
+    def test_the_order_of_users_does_not_matter(self, name):
+        board = checkerboard()
+        once = BASELINES[name]().fit(interactions_of(board, num_items=SIDE + 1))
+        shuffled = BASELINES[name]().fit(interactions_of(board[::-1], num_items=SIDE + 1))
+        np.testing.assert_allclose(
+            scores_of(once, board), scores_of(shuffled, board), rtol=1e-5, atol=1e-6
+        )
+
+
+class TestPopularity:
+    def test_counts_train_positives(self):
+        baseline = Popularity().fit(interactions_of([[1, 2, 2], [2, 0]], num_items=4))
+        assert scores_of(baseline, [[1], []]).tolist() == [[0, 1, 3, 0]] * 2
+
+
+class TestRecentPopularity:
+    TRAIN = interactions_of(
+        [[1, 1, 1, 2, 3, 3, 4]],
+        times=[[0, 1, 2, 3, 4, 2 * DAY, 2 * DAY + 1]],
+        num_items=6,
+    )
+
+    def test_ranks_by_recent_then_by_all_events(self):
+        # The last day holds one event of 3, which has two in all, and one of 4, which has one.
+        baseline = RecentPopularity(days=1).fit(self.TRAIN)
+        assert lists_of(baseline, [[]], 5, num_items=6) == [[3, 4, 1, 2, 5]]
+
+    def test_the_window_starts_days_before_the_split(self):
+        # The split is at 2 DAY + 2; two days before it are exactly the events from second 2 on.
+        baseline = RecentPopularity(days=2).fit(self.TRAIN)
+        assert lists_of(baseline, [[]], 5, num_items=6) == [[3, 1, 2, 4, 5]]
+
+    def test_refuses_no_days(self):
+        with pytest.raises(ValueError, match="days must be above 0, found 0"):
+            RecentPopularity(days=0)
+
+
+class TestItemKnn:
+    # Users of 1: a, b, c, d; of 2: a, b, c, d; of 3: a; of 4: a.
+    TRAIN = interactions_of([[1, 2, 3, 4], [1, 2], [1, 2], [2, 1, 1]], num_items=6)
+
+    def test_sums_shrunk_cosines(self):
+        baseline = ItemKnn(shrinkage=2).fit(self.TRAIN)
+        one_two, one_three, three_four = 4 / (4 + 2), 1 / (2 + 2), 1 / (1 + 2)
+        scores = scores_of(baseline, [[1], [3, 1, 3]])
+        expected = [[one_two, one_three, one_three], [one_two + one_three, three_four + one_three]]
+        np.testing.assert_allclose(scores[0, [2, 3, 4]], expected[0], rtol=1e-6)
+        np.testing.assert_allclose(scores[1, [2, 4]], expected[1], rtol=1e-6)
+
+    def test_no_item_is_its_own_neighbour(self):
+        assert scores_of(ItemKnn().fit(self.TRAIN), [[1]])[0, 1] < 0
+
+    def test_keeps_the_nearest_neighbours(self):
+        scores = scores_of(ItemKnn(neighbours=1, shrinkage=0).fit(self.TRAIN), [[1], [3]])
+        # Of 1 it is 2. Of 3 it is 4, with a cosine of 1 against 1/2.
+        assert (scores > 0).tolist() == [
+            [False, False, True, False, False, False],
+            [False, False, False, False, True, False],
+        ]
+
+    def test_blocks_of_items_do_not_show(self, monkeypatch):
+        board = checkerboard()
+        whole = ItemKnn(neighbours=4).fit(interactions_of(board, num_items=SIDE + 1))
+        monkeypatch.setattr("trainer.baselines.item_knn._SIMILARITY_BLOCK_BYTES", 4 * 21 * 4)
+        blocked = ItemKnn(neighbours=4).fit(interactions_of(board, num_items=SIDE + 1))
+        np.testing.assert_array_equal(scores_of(whole, board), scores_of(blocked, board))
+
+    @pytest.mark.parametrize(
+        ("parameters", "message"),
+        [
+            ({"neighbours": 0}, "neighbours must be at least 1, found 0"),
+            ({"shrinkage": -1.0}, "shrinkage must be at least 0, found -1.0"),
+        ],
+    )
+    def test_refuses(self, parameters, message):
+        with pytest.raises(ValueError, match=message):
+            ItemKnn(**parameters)
+
+
+class TestLastItems:
+    # Followers within two places: of 1: 2 twice, 3, 4; of 2: 3, 4, 4; of 3: 4.
+    SEQUENCES = [[1, 2, 3, 4], [1, 2, 4]]
+
+    def plain(self, **parameters) -> LastItems:
+        return LastItems(window=2, source_exponent=0, target_exponent=0, **parameters)
+
+    def test_counts_followers_in_the_window(self):
+        baseline = self.plain().fit(interactions_of(self.SEQUENCES, num_items=6))
+        scores = np.maximum(scores_of(baseline, [[1], [2], [3], [4]]), 0)
+        assert scores[:, 1:5].tolist() == [[0, 2, 1, 1], [0, 0, 1, 2], [0, 0, 0, 1], [0, 0, 0, 0]]
+
+    def test_newer_items_weigh_more(self):
+        baseline = self.plain().fit(interactions_of(self.SEQUENCES, num_items=6))
+        scores = scores_of(baseline, [[1, 2], [2, 1]])
+        assert scores[0, 3:5].tolist() == [1 + 1 / 2, 2 + 1 / 2]
+        assert scores[1, 3:5].tolist() == [1 + 1 / 2, 1 + 2 / 2]
+
+    def test_older_items_do_not_count(self):
+        baseline = self.plain(last=2).fit(interactions_of(self.SEQUENCES, num_items=6))
+        np.testing.assert_array_equal(
+            scores_of(baseline, [[1, 3, 2]]), scores_of(baseline, [[3, 2]])
+        )
+
+    def test_damps_by_popularity(self):
+        baseline = LastItems(window=2, source_exponent=0.5, target_exponent=0.25)
+        scores = scores_of(baseline.fit(interactions_of(self.SEQUENCES, num_items=6)), [[1], [3]])
+        # 1, 2 and 4 have two positives, 3 has one.
+        np.testing.assert_allclose(scores[0, 2:5], [2 / 2**0.75, 1 / 2**0.5, 1 / 2**0.75])
+        np.testing.assert_allclose(scores[1, 4], 1 / 2**0.25)
+
+    def test_goes_by_time_and_where_it_ties_by_order(self):
+        late_first = interactions_of([[3, 1, 2]], times=[[9, 5, 5]], num_items=4)
+        scores = scores_of(LastItems(window=1).fit(late_first), [[1], [2], [3]])
+        assert (scores > 0).tolist() == [
+            [False, False, True, False],
+            [False, False, False, True],
+            [False, False, False, False],
+        ]
+
+    def test_one_user_does_not_follow_another(self):
+        baseline = self.plain().fit(interactions_of([[1, 2], [3, 4]], num_items=5))
+        assert (scores_of(baseline, [[2]]) < 0).all()
+
+    @pytest.mark.parametrize("window", [1, 9])
+    def test_short_trains(self, window):
+        baseline = LastItems(window=window).fit(interactions_of([[1]], num_items=3))
+        assert lists_of(baseline, [[2]], 2, num_items=3) == [[1, -1]]
+
+    @pytest.mark.parametrize(
+        ("parameters", "message"),
+        [
+            ({"last": 0}, "last must be at least 1, found 0"),
+            ({"window": 0}, "window must be at least 1, found 0"),
+            ({"target_exponent": 1.5}, r"target_exponent must be in \[0, 1\], found 1.5"),
+        ],
+    )
+    def test_refuses(self, parameters, message):
+        with pytest.raises(ValueError, match=message):
+            LastItems(**parameters)
+
+
+class TestEase:
+    def test_two_items_by_hand(self):
+        # G = [[3, 2], [2, 2]]: the weight from 1 to 2 is c / (a + λ), from 2 to 1 c / (b + λ).
+        train = interactions_of([[1, 2], [1, 2], [1, 1]], num_items=3)
+        scores = scores_of(Ease(regularization=2).fit(train), [[1], [2]])
+        np.testing.assert_allclose(scores[:, 1:], [[0, 2 / 5], [2 / 4, 0]], rtol=1e-6)
+
+    def test_each_column_is_a_ridge_regression_on_the_others(self):
+        rng = np.random.default_rng(0)
+        sequences = [sorted(rng.permutation(8)[: rng.integers(1, 7)] + 1) for _ in range(40)]
+        users = np.zeros((40, 9))
+        for user, row in enumerate(sequences):
+            users[user, row] = 1
+        scores = scores_of(
+            Ease(regularization=3).fit(interactions_of(sequences, num_items=9)), sequences
+        )
+        for item in range(1, 9):
+            others = np.delete(users, item, axis=1)
+            ridge = others.T @ others + 3 * np.eye(8)
+            weights = np.linalg.solve(ridge, others.T @ users[:, item])
+            np.testing.assert_allclose(scores[:, item], others @ weights, atol=1e-5)
+
+    def test_what_is_not_covered_comes_after_by_popularity(self):
+        sequences = [[1, 2, 3], [1, 2, 3], [1, 2, 4], [1, 4, 5], [2, 4]]
+        train = interactions_of(sequences, num_items=7)
+        baseline = Ease(regularization=1, max_items=2).fit(train)
+        # Counts: 1 and 2 four, 4 three, 3 two, 5 one, 6 none; 1 and 2 are covered.
+        assert lists_of(baseline, [[1], [2, 0]], 6, num_items=7) == [
+            [2, 4, 3, 5, 6, -1],
+            [1, 4, 3, 5, 6, -1],
+        ]
+        # A history beyond the covered items is none.
+        assert lists_of(baseline, [[3]], 6, num_items=7) == [[1, 2, 4, 5, 6, -1]]
+
+    @pytest.mark.parametrize(
+        ("parameters", "message"),
+        [
+            ({"regularization": 0.0}, "regularization must be above 0, found 0.0"),
+            ({"max_items": 0}, "max_items must be at least 1, found 0"),
+        ],
+    )
+    def test_refuses(self, parameters, message):
+        with pytest.raises(ValueError, match=message):
+            Ease(**parameters)

@@ -1,0 +1,166 @@
+"""One contract for every kind of feature: raw columns, look-up and embedding fit together."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from configs.schema import (
+    KINDS,
+    Bucketized,
+    Count,
+    Data,
+    Dense,
+    Distribution,
+    Entity,
+    Feature,
+    Freshness,
+    HashedId,
+    LogZScore,
+    OneHot,
+    Sequence,
+    Vocabulary,
+)
+from preprocessing.features import TIMESTAMP, DType, FeatureSpec, columns_of, default_of
+from trainer.catalog import Assets
+from trainer.encoders import Encoder, make_encoder
+from trainer.history import WindowMeans
+
+FEATURES: dict[str, Feature] = {
+    "user": HashedId(column="user_id", num_buckets=97, dim=6),
+    "country": Vocabulary(column="country", dim=5),
+    "gender": OneHot(column="gender"),
+    "age": Bucketized(column="age", boundaries=(18, 30, 50), dim=4),
+    "minutes": LogZScore(column="minutes"),
+    "account_age": LogZScore(column="signup_date", elapsed=True),
+    "likes": LogZScore(count=Count(event="like"), freshness=Freshness.EVENT),
+    "profile": Dense(column="profile", length=3),
+    "category": Vocabulary(column="category", entity=Entity.ITEM),
+    "affinity": Distribution(of="category", max_keys=3),
+}
+ASSETS = Assets(
+    vocabularies={"country": ["de", "fr"], "gender": ["f", "m"], "category": ["news", "music"]},
+    statistics={n: {"mean": 1.0, "std": 2.0} for n in ("minutes", "account_age", "likes")},
+)
+SPEC = FeatureSpec(features=FEATURES, data=Data())
+NOW = 1_700_000_000
+
+
+def raw(name: str, rows: int, seed: int = 0) -> dict[str, tf.Tensor]:
+    """Random raw columns of one feature, as a request carries them."""
+    rng = np.random.default_rng(seed)
+    words = {"country": ["de", "fr", "xx", ""], "gender": ["f", "m", "?"]}.get(
+        name, ["news", "music", "new", ""]
+    )
+    columns: dict[str, tf.Tensor] = {TIMESTAMP: tf.fill([rows], tf.constant(NOW, tf.int64))}
+    for column in columns_of(name, FEATURES[name]):
+        width = column.length or column.max_length
+        shape = [rows, width] if width else [rows]
+        if column.dtype is DType.BYTES:
+            columns[column.name] = tf.constant(rng.choice(words, shape))
+        elif column.dtype is DType.INT64:
+            high = NOW if column.name == "signup_date" else 50
+            columns[column.name] = tf.constant(rng.integers(0, high, shape))
+        else:
+            columns[column.name] = tf.constant(rng.uniform(0, 60, shape), tf.float32)
+    return columns
+
+
+@pytest.fixture(params=FEATURES)
+def encoder(request: pytest.FixtureRequest) -> Encoder:
+    return make_encoder(request.param, SPEC, ASSETS, seed=1)
+
+
+def test_every_kind_is_tried() -> None:
+    assert {type(f) for f in FEATURES.values()} | {Sequence} == set(KINDS)
+
+
+def test_each_row_by_itself_and_alike_in_a_graph(encoder: Encoder) -> None:
+    columns = raw(encoder.feature_name, 7)
+    whole = encoder(encoder.look_up(columns)).numpy()
+    assert whole.shape[0] == 7 and whole.dtype == np.float32
+    in_graph = tf.function(lambda c: encoder(encoder.look_up(c)))(columns).numpy()
+    np.testing.assert_allclose(in_graph, whole, rtol=1e-6)
+    for row in range(7):
+        alone = {n: v[row : row + 1] for n, v in columns.items()}
+        np.testing.assert_allclose(encoder(encoder.look_up(alone))[0], whole[row], rtol=1e-6)
+
+
+def test_different_values_are_told_apart(encoder: Encoder) -> None:
+    vectors = encoder(encoder.look_up(raw(encoder.feature_name, 64))).numpy()
+    assert len(np.unique(vectors, axis=0)) > 1
+
+
+def test_missing_is_finite(encoder: Encoder) -> None:
+    missing: dict[str, tf.Tensor] = {TIMESTAMP: tf.constant([NOW], tf.int64)}
+    for column in columns_of(encoder.feature_name, encoder.feature):
+        if column.max_length:
+            shape = tf.TensorShape([1, column.max_length])
+            missing[column.name] = tf.zeros(shape, column.dtype.value)
+        elif column.length:
+            missing[column.name] = tf.zeros([1, column.length])
+        else:
+            missing[column.name] = tf.constant([default_of(column)], column.dtype.value)
+    vector = encoder(encoder.look_up(missing)).numpy()
+    assert np.isfinite(vector).all()
+
+
+def test_gradients_reach_every_table(encoder: Encoder) -> None:
+    columns = raw(encoder.feature_name, 16)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(encoder(encoder.look_up(columns)) ** 2)
+    for variable in encoder.trainable_variables:
+        gradient = tf.convert_to_tensor(tape.gradient(loss, variable))
+        assert np.abs(gradient).max() > 0
+
+
+def test_vocabulary_ids_start_at_one_and_strangers_share_zero() -> None:
+    encoder = make_encoder("country", SPEC, ASSETS, seed=1)
+    ids = encoder.look_up({"country": tf.constant(["fr", "de", "xx", ""])})
+    assert ids.numpy().tolist() == [2, 1, 0, 0]
+
+
+def test_bucket_begins_at_its_boundary_and_missing_is_below_all() -> None:
+    encoder = make_encoder("age", SPEC, ASSETS, seed=1)
+    ids = encoder.look_up({"age": tf.constant([-1.0, 17.9, 18.0, 49.0, 50.0, 99.0])})
+    assert ids.numpy().tolist() == [0, 0, 1, 2, 3, 3]
+
+
+def test_log_z_score_by_hand() -> None:
+    count = make_encoder("likes", SPEC, ASSETS, seed=1)
+    found = count.look_up({"likes": tf.constant([0, 9], tf.int64)})
+    np.testing.assert_allclose(found, [-0.5, (np.log(10) - 1) / 2], rtol=1e-6)
+    age = make_encoder("account_age", SPEC, ASSETS, seed=1)
+    times = [NOW - 2 * 86_400, 0, NOW + 5]
+    found = age.look_up(
+        {"signup_date": tf.constant(times, tf.int64), TIMESTAMP: tf.fill([3], np.int64(NOW))}
+    )
+    np.testing.assert_allclose(found, [(np.log(3) - 1) / 2, 0.0, -0.5], rtol=1e-6)
+
+
+def test_distribution_divides_what_it_was_given() -> None:
+    encoder = make_encoder("affinity", SPEC, ASSETS, seed=1)
+    found = encoder.look_up(
+        {
+            "affinity_key": tf.constant([["music", "gone", ""], ["", "", ""]]),
+            "affinity_count": tf.constant([[3, 1, 0], [0, 0, 0]], tf.int64),
+        }
+    )
+    np.testing.assert_allclose(found, [[0.25, 0.0, 0.75], [0.0, 0.0, 0.0]])
+
+
+def test_window_means_take_the_newest_wherever_padding_stands() -> None:
+    layer = WindowMeans(Sequence(max_length=4, windows=(4, 2, 1)), dropout=0.0)
+    values = tf.constant([[[1.0], [2.0], [6.0], [99.0]], [[99.0], [1.0], [2.0], [6.0]]])
+    mask = tf.constant([[True, True, True, False], [False, True, True, True]])
+    np.testing.assert_allclose(layer(values, mask), [[3.0, 4.0, 6.0]] * 2)
+    np.testing.assert_array_equal(layer(values, tf.zeros_like(mask)), np.zeros((2, 3)))
+
+
+def test_history_dropout_hides_items_in_training_only() -> None:
+    layer = WindowMeans(Sequence(max_length=50, windows=(50,)), dropout=0.5)
+    values = tf.reshape(tf.range(50.0), [1, 50, 1])
+    mask = tf.ones([1, 50], tf.bool)
+    still = {round(layer(values, mask).numpy().item(), 3) for _ in range(3)}
+    moving = {layer(values, mask, training=True).numpy().item() for _ in range(5)}
+    assert still == {24.5}
+    assert len(moving) > 1

@@ -1,0 +1,83 @@
+"""`python -m serving.server` as a user starts, stops and mistakes it."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tiny_server import NAME, TIMEOUT_S, Client, predict_request, publish, save
+
+
+def command(base_path: Path, *flags: str) -> list[str]:
+    module = [sys.executable, "-m", "serving.server"]
+    return [*module, f"--model_base_path={base_path}", f"--model_name={NAME}", *flags]
+
+
+def test_command_without_a_version_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "latest").mkdir()
+    done = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"error: --model_base_path: {tmp_path}: found no version")
+    assert done.stderr.count("\n") == 1
+
+
+def test_command_with_its_port_in_use_is_one_line_within_2_s(
+    tmp_path: Path,
+) -> None:
+    # To refuse the port, nothing has to be loaded.
+    (tmp_path / "1" / "variables").mkdir(parents=True)
+    (tmp_path / "1" / "saved_model.pb").touch()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        started_at = time.monotonic()
+        done = subprocess.run(
+            command(tmp_path, f"--port={port}"), capture_output=True, text=True, timeout=60
+        )
+        assert time.monotonic() - started_at < 2
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"error: --host, --port: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    )
+
+
+def test_command_serves_until_sigterm_and_exits_0(tmp_path: Path) -> None:
+    save(tmp_path / "1", 1)
+    process = subprocess.Popen(
+        command(tmp_path, "--port=0", "--poll_interval_s=0.05"),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("serving"):
+                break
+        ready = re.fullmatch(r"serving M version 1 on 127\.0\.0\.1:(\d+)\n", lines[-1])
+        assert ready
+        client = Client(int(ready[1]))
+        assert client.predict(predict_request()).model_spec.version.value == 1
+        publish(tmp_path / "1", tmp_path, "2")
+        assert process.stdout.readline() == "version 2 is serving\n"
+        assert client.predict(predict_request()).model_spec.version.value == 2
+        client.channel.close()
+        process.send_signal(signal.SIGTERM)
+        rest = process.stdout.read()
+        assert process.wait(timeout=TIMEOUT_S) == 0
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+    result = json.loads(rest.splitlines()[-1])
+    assert result["model_name"] == NAME
+    assert result["port"] == int(ready[1])
+    assert result["versions_served"] == [1, 2]

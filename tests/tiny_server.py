@@ -1,0 +1,183 @@
+"""A tiny model, a client and a server around it, for the tests of serving."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from serving.grpc_server import Server, serve
+
+NAME = "M"
+TIMEOUT_S = 20
+INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
+NOT_FOUND = grpc.StatusCode.NOT_FOUND
+FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
+State = get_model_status_pb2.ModelVersionStatus.State
+
+
+class Recommender(tf.Module):
+    """Three items, one table of users, scores that name the version."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__()
+        self.bias = tf.Variable(float(version))
+        self.items = tf.Variable([b"a", b"b", b"c"])
+        self.users = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer([b"u1", b"u2"], tf.constant([1, 2], tf.int64)), 0
+        )
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.int64, "age"),
+            tf.TensorSpec([None, None], tf.string, "history"),
+            tf.TensorSpec([None], tf.string, "user_id"),
+        ]
+    )
+    def recommend(self, age: Any, history: Any, user_id: Any) -> dict[str, Any]:
+        batch = tf.shape(user_id)[0]
+        tf.debugging.assert_equal(tf.shape(history)[0], batch, "history and user_id differ")
+        friends = tf.reduce_sum(self.users.lookup(history), axis=1)
+        personal = tf.cast(self.users.lookup(user_id) + age + friends, tf.float32)
+        scores = personal[:, tf.newaxis] * tf.constant([3.0, 2.0, 1.0]) + self.bias
+        return {"item_id": tf.tile(self.items[tf.newaxis], [batch, 1]), "score": scores}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "user_id")])
+    def embed_user(self, user_id: Any) -> dict[str, Any]:
+        index = tf.cast(self.users.lookup(user_id), tf.float32)
+        return {"embedding": tf.stack([index, index * 2], 1), "twice": tf.stack([index, index], 1)}
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.int64, "x"), tf.TensorSpec([], tf.int64, "y")]
+    )
+    def with_default(self, x: Any, y: Any = tf.constant(7, tf.int64)) -> dict[str, Any]:  # noqa: B008
+        return {"sum": x + y}
+
+
+def save(directory: Path, version: int) -> Path:
+    module = Recommender(version)
+    signatures = {
+        "serving_default": module.recommend,
+        "embed_user": module.embed_user,
+        "with_default": module.with_default,
+    }
+    tf.saved_model.save(module, str(directory), signatures=signatures)
+    return directory
+
+
+def save_all(root: Path) -> dict[int, Path]:
+    """SavedModels to copy, whose scores say 1, 2 and 3."""
+    return {version: save(root / str(version), version) for version in (1, 2, 3)}
+
+
+def publish(model: Path, base_path: Path, name: str) -> Path:
+    """Makes a version appear at once."""
+    base_path.mkdir(exist_ok=True)
+    staging = base_path / f".{name}"
+    shutil.copytree(model, staging)
+    return staging.rename(base_path / name)
+
+
+def withdraw(base_path: Path, name: str) -> None:
+    """Makes a version disappear at once."""
+    (base_path / name).rename(base_path / f".gone-{name}")
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited for {TIMEOUT_S} s"
+        time.sleep(0.01)
+
+
+class Client:
+    """What a TF Serving client does, no more."""
+
+    def __init__(self, port: int) -> None:
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        self._model = model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    def predict(self, request: Any) -> Any:
+        return self._prediction.Predict(request, timeout=TIMEOUT_S, wait_for_ready=True)
+
+    def classify(self, request: Any) -> Any:
+        return self._prediction.Classify(request, timeout=TIMEOUT_S)
+
+    def metadata(self, request: Any) -> Any:
+        return self._prediction.GetModelMetadata(request, timeout=TIMEOUT_S)
+
+    def status(self, request: Any) -> Any:
+        return self._model.GetModelStatus(request, timeout=TIMEOUT_S)
+
+    def states(self) -> dict[int, int]:
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = NAME
+        return {s.version: s.state for s in self.status(request).model_version_status}
+
+
+@contextmanager
+def serving(base_path: Path, **options: Any) -> Iterator[tuple[Server, Client]]:
+    with serve(base_path, NAME, poll_interval_s=0.02, **options) as server:
+        client = Client(server.port)
+        try:
+            yield server, client
+        finally:
+            client.channel.close()
+
+
+def predict_request(
+    inputs: dict[str, Any] | None = None,
+    *,
+    signature: str = "",
+    version: int | None = None,
+    name: str = NAME,
+    output_filter: tuple[str, ...] = (),
+) -> Any:
+    if inputs is None:
+        inputs = {"age": np.array([10]), "history": [[b"a", b""]], "user_id": [b"u2"]}
+    request = predict_pb2.PredictRequest(output_filter=output_filter)
+    request.model_spec.name = name
+    request.model_spec.signature_name = signature
+    if version is not None:
+        request.model_spec.version.value = version
+    for key, value in inputs.items():
+        is_proto = isinstance(value, tensor_pb2.TensorProto)
+        request.inputs[key].CopyFrom(value if is_proto else tf.make_tensor_proto(value))
+    return request
+
+
+def refusal(call: Callable[[Any], Any], request: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as error:
+        call(request)
+    return error.value.code(), error.value.details()
+
+
+def metadata_request(*fields: str, name: str = NAME) -> Any:
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
+    request.model_spec.name = name
+    return request
+
+
+def status_request(version: int | None = None, *, name: str = NAME, label: str = "") -> Any:
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = name
+    if version is not None:
+        request.model_spec.version.value = version
+    if label:
+        request.model_spec.version_label = label
+    return request

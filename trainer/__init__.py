@@ -1,0 +1,3 @@
+"""Dataset to checkpoint and metrics."""
+
+import configs.environment  # noqa: F401

@@ -1,0 +1,61 @@
+"""What every baseline is, and what several of them need."""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+import numpy as np
+import scipy.sparse as sp
+
+from trainer.queries import UNKNOWN_ITEM, Int64Array, Interactions, Queries
+from trainer.retrieval import Float32Array, Scorer
+
+
+class Baseline(Scorer, Protocol):
+    """A scorer that is fitted once and folds in the history of each query when it scores."""
+
+    def fit(self, interactions: Interactions) -> Self:
+        """Learns from the positives before the split; returns itself."""
+        ...
+
+
+def binary_history(queries: Queries, start: int, stop: int, num_items: int) -> sp.csr_array:
+    """Which items queries start..stop - 1 have in their history: 0/1 float32 [b, num_items].
+
+    The unknown item counts as none.
+    """
+    history = queries.history.slice(start, stop)
+    return _binary(history.row_of_value, history.values, (stop - start, num_items))
+
+
+def user_items(interactions: Interactions) -> sp.csr_array:
+    """Which users have a positive with which items: 0/1 float32 [num_users, num_items].
+
+    The unknown item counts as none.
+    """
+    shape = (interactions.num_users, interactions.num_items)
+    return _binary(interactions.user, interactions.item, shape)
+
+
+def _binary(row: Int64Array, item: Int64Array, shape: tuple[int, int]) -> sp.csr_array:
+    known = item != UNKNOWN_ITEM
+    ones = np.ones(np.count_nonzero(known), dtype=np.float32)
+    matrix = sp.csr_array((ones, (row[known], item[known])), shape=shape)
+    matrix.sum_duplicates()
+    matrix.data[:] = 1
+    return matrix
+
+
+def popularity_backfill(item_counts: Int64Array) -> Float32Array:
+    """Scores in [-1, 0) that order items by popularity, float32 [num_items].
+
+    For the items that a baseline with positive scores has nothing to say about, all of them where
+    the history is empty: they come after the others, the most popular first.
+    """
+    return (-1 / (1 + item_counts)).astype(np.float32)
+
+
+def or_backfill(scores: Float32Array, backfill: Float32Array) -> Float32Array:
+    """`scores` [b, num_items], in place, with `backfill` [num_items] where they are zero."""
+    np.copyto(scores, backfill, where=scores == 0)
+    return scores

@@ -1,0 +1,137 @@
+"""A dataset as the trainer reads it: manifest, spec, catalog and assets, checked once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.dataset as pads
+import tensorflow as tf
+
+from configs.schema import Config
+from preprocessing import manifest as manifests
+from preprocessing.features import QUERY_COLUMNS, TIMESTAMP, USER_ID, FeatureSpec, spec_of
+from preprocessing.manifest import Manifest
+from trainer.catalog import Assets, Catalog, load_assets, load_catalog
+from trainer.input import Rows, parse_packed, to_dense
+from trainer.queries import Int64Array, Interactions, Queries, Ragged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """Everything of a dataset but its rows.
+
+    Attributes:
+        root: its directory.
+        manifest: what it holds.
+        spec: of its features.
+        catalog: its items.
+        assets: its vocabularies and statistics.
+    """
+
+    root: Path
+    manifest: Manifest
+    spec: FeatureSpec
+    catalog: Catalog
+    assets: Assets
+
+
+def open_dataset(directory: str | Path, config: Config) -> Dataset:
+    """Opens a dataset that was made for the features of a config.
+
+    Raises:
+        UserError: it is no dataset, a file is missing, or it was made for other features.
+    """
+    root = Path(directory)
+    manifest = manifests.read(root)
+    spec = spec_of(config)
+    manifests.require_spec(manifest, spec, where=f"--dataset={root}")
+    return Dataset(
+        root=root,
+        manifest=manifest,
+        spec=spec,
+        catalog=load_catalog(root, manifest, spec),
+        assets=load_assets(root, manifest),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AskedQueries:
+    """Queries with what the model must be told of each.
+
+    Attributes:
+        queries: what evaluation asks.
+        features: raw row columns [Q, ...], as `TwoTower.look_up` takes them, and the history.
+    """
+
+    queries: Queries
+    features: Rows
+
+    def take(self, rows: Int64Array, queries: Queries) -> "AskedQueries":
+        """The features of the given rows [n], with queries that stand for those rows."""
+        features = {name: tf.gather(value, rows) for name, value in self.features.items()}
+        return AskedQueries(queries=queries, features=features)
+
+
+def load_queries(dataset: Dataset, part: str) -> AskedQueries:
+    """Reads the queries of one part, such as `queries/test/window`; there may be none."""
+    columns = dataset.spec.query_columns
+    files = [str(dataset.root / f.name) for f in dataset.manifest.part(part)]
+    blocks = (
+        [parse_packed(record, columns) for record in tf.data.TFRecordDataset(files)]
+        if files
+        else [_no_rows(columns)]
+    )
+    rows = {c.name: tf.concat([block[c.name] for block in blocks], 0) for c in columns}
+    lists = {c.name for c in QUERY_COLUMNS}
+    return AskedQueries(
+        queries=Queries(
+            user_id=rows[USER_ID].numpy(),
+            as_of=rows[TIMESTAMP].numpy(),
+            history=_ragged(rows["positive_item"]),
+            history_time=_ragged(rows["positive_timestamp"]),
+            seen=_ragged(rows["seen_item"]),
+            relevant=_ragged(rows["relevant_item"]),
+        ),
+        features=to_dense(
+            {n: v for n, v in rows.items() if n not in lists}, columns[: -len(lists)]
+        ),
+    )
+
+
+def _no_rows(columns: tuple[object, ...]) -> Rows:
+    empty = tf.train.Example().SerializeToString()
+    return parse_packed(tf.constant(empty), columns)  # type: ignore[arg-type]
+
+
+def _ragged(tensor: tf.RaggedTensor) -> Ragged:
+    return Ragged(values=tensor.flat_values.numpy(), offsets=tensor.row_splits.numpy())
+
+
+def query_batches(
+    asked: AskedQueries, spec: FeatureSpec, size: int
+) -> Iterator[tuple[Rows, tf.Tensor]]:
+    """Raw features and history ids, `size` queries at a time."""
+    for start in range(0, len(asked.queries), size):
+        rows = {name: value[start : start + size] for name, value in asked.features.items()}
+        yield rows, rows[spec.history_item_column]
+
+
+def load_interactions(dataset: Dataset, splits: Sequence[str]) -> Interactions:
+    """The positives of some splits, in time order for each user: what baselines learn from.
+
+    Args:
+        dataset: that they are of.
+        splits: `train`, `validation` or `test`.
+    """
+    files = [str(dataset.root / f.name) for f in dataset.manifest.part("positives")]
+    table = pads.dataset(files).to_table(filter=pads.field("split").isin(list(splits)))
+    table = table.sort_by([("user", "ascending"), ("order", "ascending")])
+    user, time = table["user"].to_numpy(), table["timestamp"].to_numpy()
+    return Interactions(
+        user=user,
+        item=table["item"].to_numpy(),
+        time=time,
+        num_users=int(user.max()) + 1 if len(user) else 0,
+        num_items=dataset.catalog.size,
+        end_time=int(time.max()) + 1 if len(time) else 0,
+    )

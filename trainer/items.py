@@ -1,0 +1,82 @@
+"""The catalog inside the model: from catalog ids to item vectors, static and by day."""
+
+import numpy as np
+import tensorflow as tf
+
+from configs.schema import Entity, Freshness, Vocabulary
+from preprocessing.features import FeatureSpec
+from trainer.catalog import Assets, Catalog, DailyCounts
+from trainer.encoders import EmbeddingTable, Encoder, make_encoder
+
+_ITEM_ID = "item_id"
+
+
+class ItemEncoder(tf.keras.layers.Layer):
+    """Embeds items by catalog id. Their raw columns are looked up once, when it is made.
+
+    Static features (freshness `request`) make the vector that histories pool and that the item
+    tower starts from; daily features, as of the start of a day, are appended for the tower alone.
+    """
+
+    def __init__(self, spec: FeatureSpec, catalog: Catalog, assets: Assets, *, seed: int) -> None:
+        """Looks up the whole catalog's static columns; keeps the daily counts."""
+        super().__init__(name="items")
+        item_id = spec.features[_ITEM_ID]
+        assert isinstance(item_id, Vocabulary)
+        self.item_id = EmbeddingTable(
+            catalog.vocabulary_size + 1, item_id.dim, name=_ITEM_ID, seed=seed
+        )
+        ids = np.arange(catalog.size)
+        self._embedding_row = tf.constant(np.where(ids <= catalog.vocabulary_size, ids, 0))
+        self.static_encoders: list[Encoder] = []
+        self.daily_encoders: list[Encoder] = []
+        self._static: dict[str, tf.Tensor] = {}
+        for index, (name, feature) in enumerate(spec.of(Entity.ITEM)):
+            if name == _ITEM_ID:
+                continue
+            encoder = make_encoder(name, spec, assets, seed=seed + 1 + index)
+            if feature.freshness is Freshness.DAY:
+                self.daily_encoders.append(encoder)
+                continue
+            self.static_encoders.append(encoder)
+            raw = {c: _tensor(catalog.columns[c]) for c in encoder.columns}
+            self._static[name] = encoder.look_up(raw)
+        self._daily_raw = {
+            column: _tensor(catalog.columns[column])
+            for encoder in self.daily_encoders
+            for column in encoder.columns
+            if column in catalog.columns
+        }
+        self._statistics = [c.name for c in spec.statistic_columns]
+        self._daily_key = tf.constant(catalog.daily.key)
+        self._daily_counts = tf.constant(catalog.daily.counts)
+
+    def call(self, item: tf.Tensor) -> tf.Tensor:
+        """Static vectors: int64 [N] catalog ids to float32 [N, static_dim]."""
+        parts = [self.item_id(tf.gather(self._embedding_row, item))]
+        parts += [e(tf.gather(self._static[e.feature_name], item)) for e in self.static_encoders]
+        return tf.concat(parts, -1)
+
+    def daily(self, item: tf.Tensor, day: tf.Tensor) -> tf.Tensor:
+        """Vectors as of the start of a day: int64 [N], int64 [N] to float32 [N, daily_dim]."""
+        raw = {name: tf.gather(column, item) for name, column in self._daily_raw.items()}
+        raw["day"] = day
+        if self._statistics:
+            counts = self._counts(item, day)
+            raw |= {name: counts[:, i] for i, name in enumerate(self._statistics)}
+        parts = [encoder(encoder.look_up(raw)) for encoder in self.daily_encoders]
+        return tf.concat([tf.zeros([tf.shape(item)[0], 0]), *parts], -1)
+
+    def _counts(self, item: tf.Tensor, day: tf.Tensor) -> tf.Tensor:
+        """`DailyCounts.at` in the graph."""
+        if self._daily_key.shape[0] == 0:
+            return tf.zeros([tf.shape(item)[0], len(self._statistics)], tf.int64)
+        key = DailyCounts.key_of(item, day)
+        row = tf.searchsorted(self._daily_key, key, side="right", out_type=tf.int64) - 1
+        at = tf.maximum(row, 0)
+        known = (row >= 0) & (tf.gather(self._daily_key, at) >= DailyCounts.key_of(item, 0))
+        return tf.gather(self._daily_counts, at) * tf.cast(known, tf.int64)[:, tf.newaxis]
+
+
+def _tensor(column: np.ndarray) -> tf.Tensor:
+    return tf.constant(column.tolist() if column.dtype == object else column)

@@ -1,0 +1,144 @@
+"""The two-tower model."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from configs.schema import Config, Entity, Sequence
+from preprocessing.features import FeatureSpec
+from trainer.catalog import Assets, Catalog
+from trainer.encoders import EmbeddingTable, make_encoder
+from trainer.history import WindowMeans
+from trainer.input import PAD_ITEM
+from trainer.items import ItemEncoder
+from trainer.losses import sampled_softmax
+from trainer.towers import Tower
+
+_ITEMS_AT_ONCE = 16_384
+
+
+class TwoTower(tfrs.Model):
+    """User tower, item tower, and the loss between them.
+
+    Histories pool the item encoder's static vectors, so what is learnt of an item as a candidate
+    is known of it as a history, and the other way round.
+    """
+
+    def __init__(self, config: Config, spec: FeatureSpec, catalog: Catalog, assets: Assets) -> None:
+        """Builds every weight.
+
+        Args:
+            config: sizes, temperature and loss.
+            spec: of the features.
+            catalog: of the dataset.
+            assets: its vocabularies and statistics.
+        """
+        super().__init__()
+        tf.keras.utils.set_random_seed(config.train.seed)
+        seed = config.train.seed
+        self.config = config
+        self.spec = spec
+        self.num_known = catalog.num_known
+        self.items = ItemEncoder(spec, catalog, assets, seed=seed)
+        self.user_encoders = [
+            make_encoder(name, spec, assets, seed=seed + 1_000 + index)
+            for index, (name, feature) in enumerate(spec.of(Entity.USER, Entity.CONTEXT))
+            if not isinstance(feature, Sequence)
+        ]
+        self.history = WindowMeans(spec.sequence[1], dropout=config.train.history_dropout)
+        self.user_tower = Tower(config.model, name="user_tower")
+        self.item_tower = Tower(config.model, name="item_tower")
+        self._build()
+
+    def _build(self) -> None:
+        """Runs both towers once, on nothing, so that every weight exists."""
+        one = tf.zeros([1], tf.int64)
+        self.embed_items(one, one)
+        raw = {}
+        for column in self.spec.request_columns:
+            width = column.length or column.max_length
+            raw[column.name] = tf.zeros([1, width] if width else [1], column.dtype.value)
+        self.embed_users(self.look_up(raw), tf.fill([1, self.spec.sequence[1].max_length], 0))
+
+    def look_up(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Raw request columns [N, ...] to what the user encoders embed, by feature."""
+        return {e.feature_name: e.look_up(raw) for e in self.user_encoders}
+
+    def _user_vectors(
+        self,
+        looked_up: Mapping[str, tf.Tensor],
+        history: tf.Tensor,
+        mask: tf.Tensor,
+        training: bool,
+    ) -> tf.Tensor:
+        parts = [encoder(looked_up[encoder.feature_name]) for encoder in self.user_encoders]
+        parts.append(self.history(history, mask, training=training))
+        return self.user_tower(tf.concat(parts, -1), training=training)
+
+    def embed_users(self, looked_up: Mapping[str, tf.Tensor], history_item: tf.Tensor) -> tf.Tensor:
+        """Unit vectors of users.
+
+        Args:
+            looked_up: what `look_up` gave for N requests.
+            history_item: int64 [N, L] catalog ids, oldest first; `PAD_ITEM` where there is none.
+
+        Returns:
+            float32 [N, embedding_dim].
+        """
+        history = self.items(tf.maximum(tf.cast(history_item, tf.int64), 0))
+        return self._user_vectors(looked_up, history, history_item != PAD_ITEM, training=False)
+
+    def embed_items(self, item: tf.Tensor, day: tf.Tensor) -> tf.Tensor:
+        """Unit vectors of items as of the start of a day: int64 [N] twice to float32 [N, dim]."""
+        return self.item_tower(tf.concat([self.items(item), self.items.daily(item, day)], -1))
+
+    def embed_catalog(self, num_items: int, *, day: int) -> np.ndarray:
+        """Unit vectors of items 0..num_items - 1 as of the start of a day: float32 [n, dim]."""
+        embed = tf.function(self.embed_items, reduce_retracing=True)
+        blocks = []
+        for start in range(0, num_items, _ITEMS_AT_ONCE):
+            ids = tf.range(start, min(start + _ITEMS_AT_ONCE, num_items), dtype=tf.int64)
+            blocks.append(embed(ids, tf.fill(tf.shape(ids), tf.constant(day, tf.int64))).numpy())
+        return np.concatenate(blocks)
+
+    def compute_loss(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Weighted mean of the sampled softmax over a batch of `trainer.input.train_batches`.
+
+        The item tower runs once for each distinct candidate of the batch.
+        """
+        static = self.items(tf.maximum(inputs["distinct_item"], 0))
+        users = self._user_vectors(
+            inputs, tf.gather(static, inputs["history_index"]), inputs["history_mask"], training
+        )
+        daily = self.items.daily(inputs["candidate_item"], inputs["candidate_day"])
+        candidates = self.item_tower(
+            tf.concat([tf.gather(static, inputs["candidate_index"]), daily], -1), training=training
+        )
+        losses = sampled_softmax(
+            tf.matmul(users, candidates, transpose_b=True) / self.config.model.temperature,
+            positive_index=inputs["positive_index"],
+            masked=inputs["masked"],
+            copies=inputs["candidate_copies"],
+            share=inputs["candidate_share"],
+            rows_of_user=inputs["rows_of_user"],
+            uniform=self.config.loss.uniform_negatives,
+            num_items=self.num_known,
+            correction=self.config.loss.correction,
+        )
+        return tf.math.divide_no_nan(
+            tf.reduce_sum(losses * inputs["weight"]), tf.reduce_sum(inputs["weight"])
+        )
+
+    @property
+    def embedding_tables(self) -> list[tf.Variable]:
+        """Variables that are looked up by row."""
+        tables = [m.table for m in self.submodules if isinstance(m, EmbeddingTable)]
+        return sorted(tables, key=lambda table: table.name)
+
+    @property
+    def dense_weights(self) -> list[tf.Variable]:
+        """All other trainable variables."""
+        tables = {table.ref() for table in self.embedding_tables}
+        return [v for v in self.trainable_variables if v.ref() not in tables]

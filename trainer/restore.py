@@ -1,0 +1,52 @@
+"""A finished training run, opened again: for export and for evaluation."""
+
+import json
+from pathlib import Path
+
+import tensorflow as tf
+
+from configs.errors import UserError
+from configs.schema import KINDS, Config
+from configs.serialization import from_dict
+from trainer.dataset import Dataset, open_dataset
+from trainer.model import TwoTower
+from trainer.train import CHECKPOINTS, RUN_FILE
+
+
+def restore_run(
+    workdir: Path, dataset_dir: Path | None = None
+) -> tuple[Config, Dataset, TwoTower, int]:
+    """Opens the config, dataset and newest checkpoint of a run.
+
+    Args:
+        workdir: of the run.
+        dataset_dir: instead of the dataset that it was trained on; its features and assets must
+            be the same.
+
+    Returns:
+        Config, dataset, model with the checkpoint's weights, and the checkpoint's step.
+
+    Raises:
+        UserError: there is no run or no checkpoint, or the dataset is another.
+    """
+    path = workdir / RUN_FILE
+    if not path.exists():
+        raise UserError(
+            f"--workdir: found no {RUN_FILE} in {workdir}, expected a directory that "
+            "`python -m trainer.task` trained in"
+        )
+    run = json.loads(path.read_text(encoding="utf-8"))
+    config = from_dict(Config, run["config"], kinds=KINDS).validate()
+    dataset = open_dataset(dataset_dir or run["dataset"], config)
+    if dataset.manifest.assets_fingerprint != run["assets_fingerprint"]:
+        raise UserError(
+            f"--dataset={dataset.root}: found assets {dataset.manifest.assets_fingerprint[:12]}, "
+            f"expected {run['assets_fingerprint'][:12]}, those of the training run"
+        )
+    newest = tf.train.latest_checkpoint(str(workdir / CHECKPOINTS))
+    if newest is None:
+        raise UserError(f"--workdir: found no checkpoint in {workdir / CHECKPOINTS}, expected one")
+    model = TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
+    checkpoint = tf.train.Checkpoint(model=model)
+    checkpoint.restore(newest).expect_partial().assert_existing_objects_matched()
+    return config, dataset, model, int(newest.rsplit("-", 1)[1])

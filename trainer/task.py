@@ -1,0 +1,46 @@
+"""`python -m trainer.task`: trains on a dataset and measures the model on the full catalog."""
+
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from configs.cli import console, run_app
+from trainer.train import train_and_evaluate
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", str(Path(__file__).parents[1] / "configs" / "default.py"), "The run."
+)
+_DATASET = flags.DEFINE_string("dataset", None, "What preprocessing.run wrote.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Checkpoints, logs and metrics.", required=True)
+_COMPARE_LISTS = flags.DEFINE_string(
+    "compare_lists",
+    None,
+    "Parquet file with user_id, rank and video_id: lists to measure beside the model by window.",
+)
+
+
+def main(argv: list[str]) -> dict[str, Any]:
+    """Trains, evaluates, and returns the headline."""
+    del argv
+    config = _CONFIG.value.validate()
+    result = train_and_evaluate(
+        config,
+        _DATASET.value,
+        _WORKDIR.value,
+        console=console(),
+        compare_lists=_COMPARE_LISTS.value,
+    )
+    return {
+        "workdir": _WORKDIR.value,
+        "steps": result.steps,
+        "loss": result.loss,
+        "metrics": {
+            protocol: found["models"] for protocol, found in result.metrics["protocols"].items()
+        },
+    }
+
+
+if __name__ == "__main__":
+    run_app(main)
