@@ -30,10 +30,18 @@ format: setup
 test: lint
 	$(BIN)/python -m pytest
 
+demo: setup
+	PYTHON=$(BIN)/python scripts/demo.sh demo-run
+
+bench: setup
+	$(BIN)/python -m benchmarks.simulator
+	$(BIN)/python -m benchmarks.quality --row=short-video --workdir=bench-run
+	$(BIN)/python -m benchmarks.quality --row=streamrec --workdir=bench-run
+
 lock:
 	$(BIN)/uv pip compile setup.py --extra dev --extra bench --generate-hashes --quiet \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url \
 	  --custom-compile-command 'make lock' --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache demo-run
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache demo-run bench-run

@@ -10,12 +10,16 @@ from rich.console import Console
 
 from configs.errors import UserError
 
+_WIDTH_OF_FILES = 140
+
 _JSON = flags.DEFINE_bool("json", False, "Print nothing but the final JSON line.")
 
 
 def console() -> Console:
     """The console for tables and progress; silent under `--json`."""
-    return Console(quiet=_JSON.value if _JSON.present or flags.FLAGS.is_parsed() else False)
+    quiet = bool(_JSON.value)
+    # A file or pipe has no width of its own; a table cut to 80 columns would lose its figures.
+    return Console(quiet=quiet, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
 
 
 def print_result(result: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from configs.schema import (
     Freshness,
     HashedId,
     LogZScore,
+    Model,
     OneHot,
     PositiveRule,
     Protocol,
@@ -27,6 +28,7 @@ from configs.schema import (
     Split,
     SplitBy,
     Ties,
+    Train,
     Vocabulary,
 )
 
@@ -76,6 +78,10 @@ def get_config(variant: str = "loo") -> Config:
     """
     config = default.get_config()
     config.features = _features()
+    config.model = Model(
+        embedding_dim=64, residual_width=128, residual_blocks=1, cross_rank=64, temperature=0.07
+    )
+    config.train = Train(batch_size=4_096, epochs=3)
     if variant == "loo":
         config.data = Data(
             positive=_POSITIVE,

@@ -69,6 +69,7 @@ class Column:
 LENGTH_SUFFIX = "#length"
 """In packed records the ragged column `c` has its row lengths in `c#length`."""
 
+SECONDS_PER_DAY = 86_400
 TIMESTAMP = "timestamp"
 USER_ID = "user_id"
 ITEM = "item"

@@ -15,7 +15,7 @@ Int64s = npt.NDArray[np.int64]
 def pack(frame: pl.DataFrame) -> bytes:
     """A frame as compressed Arrow IPC bytes."""
     buffer = io.BytesIO()
-    frame.rechunk().write_ipc(buffer, compression="lz4")
+    frame.write_ipc(buffer, compression="lz4")
     return buffer.getvalue()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from preprocessing.features import FeatureSpec, differences
+from preprocessing.features import SECONDS_PER_DAY, FeatureSpec, differences
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
@@ -51,6 +51,11 @@ class Splits:
     validation_time: int
     test_time: int
     end_time: int  # one second after the last event
+
+    @property
+    def last_day(self) -> int:
+        """The UTC day of the last event, days since 1970-01-01."""
+        return (self.end_time - 1) // SECONDS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

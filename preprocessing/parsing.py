@@ -225,11 +225,8 @@ def _json_text(
 def _json_integer(
     field: Field, values: list[Any], types: set[type], wrong: dict[int, str]
 ) -> pl.Series:
-    if not types - {int, _NONE}:
-        try:
-            return pl.Series(field.name, values, dtype=pl.Int64)
-        except (TypeError, OverflowError):
-            pass  # One is beyond 64 bits; below it gets its reason.
+    if not types - {int, _NONE} and all(v is None or v.bit_length() < 64 for v in values):
+        return pl.Series(field.name, values, dtype=pl.Int64)
     convert = _time if field.kind is Kind.TIME else _integer
     return pl.Series(field.name, _convert(field, values, wrong, convert), dtype=pl.Int64)
 

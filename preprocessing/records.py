@@ -6,8 +6,9 @@ ordinary one-row Example. The wire format is protocol buffers' (tensorflow/core/
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -29,14 +30,6 @@ class Values:
 
     flat: npt.NDArray[np.int64] | npt.NDArray[np.float32] | Sequence[bytes]
     lengths: npt.NDArray[np.int64] | None = None
-
-    def slice(self, start: int, stop: int, *, width: int = 1) -> "Values":
-        """Rows start..stop; `width` is the fixed length of a column that is not ragged."""
-        if self.lengths is None:
-            return Values(flat=self.flat[start * width : stop * width])
-        first = int(self.lengths[:start].sum())
-        last = first + int(self.lengths[start:stop].sum())
-        return Values(flat=self.flat[first:last], lengths=self.lengths[start:stop])
 
 
 def encode(columns: Sequence[Column], block: Mapping[str, Values]) -> bytes:
@@ -64,23 +57,27 @@ def frame(record: bytes) -> bytes:
 
 def encode_rows(
     columns: Sequence[Column], block: Mapping[str, Values], *, rows: int, rows_per_record: int
-) -> tuple[bytes, ...]:
+) -> Iterator[bytes]:
     """Cuts a block of `rows` rows into framed records of `rows_per_record`, the last shorter."""
-    widths = {c.name: c.length or 1 for c in columns}
-    return tuple(
-        frame(
-            encode(
-                columns,
-                {
-                    c.name: block[c.name].slice(
-                        start, min(start + rows_per_record, rows), width=widths[c.name]
-                    )
-                    for c in columns
-                },
-            )
-        )
-        for start in range(0, rows, rows_per_record)
-    )
+    bounds = np.append(np.arange(0, rows, rows_per_record), rows)
+    value_bounds = {c.name: _value_bounds(c, block[c.name], bounds) for c in columns}
+    for record, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        part = {}
+        for name in value_bounds:
+            values = block[name]
+            first, last = value_bounds[name][record : record + 2]
+            lengths = None if values.lengths is None else values.lengths[start:stop]
+            part[name] = Values(flat=values.flat[first:last], lengths=lengths)
+        yield frame(encode(columns, part))
+
+
+def _value_bounds(
+    column: Column, values: Values, bounds: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Where in a column's values the rows at `bounds` begin."""
+    if values.lengths is None:
+        return bounds * (column.length or 1)
+    return np.concatenate([[0], np.cumsum(values.lengths)])[bounds]
 
 
 def _masked_crc(data: bytes) -> bytes:
@@ -95,9 +92,6 @@ def _varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
-
-
-_SHORT = tuple(_varint(n) for n in range(1024))
 
 
 def _delimited(field: int, body: bytes) -> bytes:
@@ -115,12 +109,16 @@ def _entry(name: str, dtype: DType, flat: object) -> bytes:
     return _delimited(1, _delimited(1, name.encode()) + _delimited(2, _delimited(kind, packed)))
 
 
+_HEADS = tuple(b"\n" + _varint(length) for length in range(1024))
+
+
 def _bytes_list(values: Sequence[bytes]) -> bytes:
-    parts: list[bytes] = []
-    for value in values:
-        length = len(value)
-        parts += (b"\n", _SHORT[length] if length < 1024 else _varint(length), value)
-    return b"".join(parts)
+    # Most columns repeat a few values, and short ones.
+    encoded = {
+        value: _HEADS[len(value)] + value if len(value) < 1024 else _delimited(1, value)
+        for value in set(values)
+    }
+    return b"".join(map(encoded.__getitem__, values))
 
 
 def varints(values: npt.NDArray[np.int64]) -> bytes:
@@ -128,14 +126,33 @@ def varints(values: npt.NDArray[np.int64]) -> bytes:
     if values.size == 0:
         return b""
     unsigned = values.astype(np.uint64)
-    width = np.ones(values.size, np.int64)
-    for bits in range(7, 64, 7):
-        width += unsigned >= np.uint64(1 << bits)
-    out = np.empty(int(width.sum()), np.uint8)
-    first = np.cumsum(width) - width
-    for index in range(int(width.max())):
-        here = width > index
-        payload = (unsigned[here] >> np.uint64(7 * index)) & np.uint64(0x7F)
-        more = (width[here] > index + 1).astype(np.uint64) << np.uint64(7)
-        out[first[here] + index] = payload | more
-    return out.tobytes()
+    widest = _width(int(unsigned.max()))
+    if widest > 8:
+        return b"".join(_varint(value) for value in unsigned.tolist())
+    # A varint of up to eight bytes is made in one machine word, whose bytes are then cut off.
+    word: type[np.unsignedinteger[Any]] = (
+        np.uint16 if widest <= 2 else np.uint32 if widest <= 4 else np.uint64
+    )
+    payload = unsigned.astype(word)
+    spread = payload & word(0x7F)
+    for index in range(1, widest):
+        spread |= (payload & word(0x7F << (7 * index))) << word(index)
+    width = np.ones(values.size, np.intp)
+    for index in range(1, widest):
+        width += payload >= word(1 << (7 * index))
+    spread |= np.take(np.array(_CONTINUE[: widest + 1], word), width)
+    encoded = spread.astype(spread.dtype.newbyteorder("<"), copy=False).view(np.uint8)
+    if int(width.min()) == widest:
+        rows = encoded.reshape(values.size, -1)
+        return np.stack([rows[:, index] for index in range(widest)], axis=1).tobytes()
+    # Flat selection by a flat mask is ten times faster than any by rows.
+    first_bytes = np.arange(spread.itemsize) < np.arange(widest + 1)[:, None]
+    return encoded[np.take(first_bytes, width, axis=0).ravel()].tobytes()
+
+
+def _width(value: int) -> int:
+    return max(1, -(-value.bit_length() // 7))
+
+
+_CONTINUE = tuple(sum(0x80 << (8 * index) for index in range(width - 1)) for width in range(9))
+"""By width: the bits that say that another byte follows."""

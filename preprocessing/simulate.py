@@ -4,10 +4,8 @@ python -m preprocessing.simulate --output=DIR [--config=configs/streamrec.py]
     [--config.simulation.seed=7]
 """
 
-import dataclasses
-import enum
-import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -16,22 +14,30 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from configs.cli import console, run_app
+from configs.schema import Split
+from configs.serialization import to_dict
 from configs.simulation import ShortVideoSimulation, StreamRecSimulation
 from preprocessing.simulation.output import whole_directory, write_json
-from preprocessing.simulation.short_video import simulate_world, summarize, write_world
+from preprocessing.simulation.short_video import (
+    simulate_short_video,
+    summarize_short_video,
+    write_short_video,
+)
 from preprocessing.simulation.streamrec import (
     simulate_streamrec,
     summarize_streamrec,
     write_streamrec,
 )
 
-_DEFAULT_CONFIG = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs", "default.py"
-)
+_DEFAULT_CONFIG = str(Path(__file__).parents[1] / "configs" / "default.py")
 
 
 def simulate(
-    config: ShortVideoSimulation | StreamRecSimulation, *, output: str, display: Console
+    config: ShortVideoSimulation | StreamRecSimulation,
+    *,
+    output: str,
+    display: Console,
+    split: Split | None = None,
 ) -> dict[str, Any]:
     """Simulates logs and writes them.
 
@@ -41,6 +47,7 @@ def simulate(
             `videos`, `users` and `truth` tables, and `simulation.json` with the parameters and
             the summary. Nothing appears there before all is written.
         display: where progress is drawn.
+        split: where the oracle's test period begins; by default where the default split does.
 
     Returns:
         The summary.
@@ -49,10 +56,11 @@ def simulate(
         UserError: a parameter makes no sense, or `output` is taken or cannot be written.
     """
     config.validate()
+    split = split or Split()
     with whole_directory(output) as directory, Progress(console=display) as progress:
         if isinstance(config, StreamRecSimulation):
             task = progress.add_task("interactions", total=None)
-            drawn = simulate_streamrec(config)
+            drawn = simulate_streamrec(config, split=split)
             progress.update(task, total=1, completed=1)
             write_streamrec(config, drawn, directory)
             summary = summarize_streamrec(drawn)
@@ -64,29 +72,24 @@ def simulate(
                     tasks[stage] = progress.add_task(stage, total=1.0)
                 progress.advance(tasks[stage], share)
 
-            world = simulate_world(config, progress=advance)
-            write_world(config, world, directory)
-            summary = summarize(world)
-        write_json({"parameters": _parameters(config), **summary}, directory / "simulation.json")
+            logs = simulate_short_video(config, split=split, progress=advance)
+            write_short_video(logs, directory)
+            summary = summarize_short_video(logs)
+        write_json({"parameters": to_dict(config), **summary}, directory / "simulation.json")
     return summary
-
-
-def _parameters(config: ShortVideoSimulation | StreamRecSimulation) -> Mapping[str, Any]:
-    return {
-        name: value.value if isinstance(value, enum.Enum) else value
-        for name, value in dataclasses.asdict(config).items()
-    }
 
 
 def main(argv: list[str]) -> Mapping[str, Any]:
     """Runs the command."""
     del argv
-    config = _CONFIG.value.simulation
-    summary = simulate(config, output=_OUTPUT.value, display=console())
-    return {"output": _OUTPUT.value, **summary}
+    config = flags.FLAGS.config.validate()
+    output = flags.FLAGS.output
+    summary = simulate(config.simulation, output=output, display=console(), split=config.data.split)
+    return {"output": output, **summary}
 
 
 if __name__ == "__main__":
-    _CONFIG = config_flags.DEFINE_config_file("config", default=_DEFAULT_CONFIG)
-    _OUTPUT = flags.DEFINE_string("output", None, "Directory to make.", required=True)
+    # Here and not above, so that a program may import `simulate` and have such flags of its own.
+    config_flags.DEFINE_config_file("config", _DEFAULT_CONFIG, "The run.")
+    flags.DEFINE_string("output", None, "Directory to make.", required=True)
     run_app(main)

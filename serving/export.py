@@ -1,7 +1,6 @@
 """`python -m serving.export`: a trained model and its index as one SavedModel version."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from configs.errors import UserError
 from configs.schema import Config, Index
 from serving.exported import ExportedModel
 from serving.index import Tuning, build, mean_overlap
+from serving.offline import catalog_ids, embed_requests, tensors
 from serving.publish import building, next_version
 from serving.requests import Request, build_request, load_states
 from serving.warmup_records import write_warmup
@@ -29,7 +29,6 @@ _VERSION = flags.DEFINE_integer("version", None, "Instead of the newest version 
 
 REPORT = "assets.extra/export.json"
 _TUNING_USERS = 1_000
-_SECONDS_PER_DAY = 86_400
 
 
 def export(
@@ -59,12 +58,12 @@ def export(
     """
     console.print(f"restoring {workdir}")
     config, dataset, model, step = restore_run(workdir, dataset_dir)
-    day = (dataset.manifest.splits.end_time - 1) // _SECONDS_PER_DAY
+    day = dataset.manifest.splits.last_day
     console.print(f"embedding {dataset.catalog.size - 1:,} items")
     items = model.embed_catalog(dataset.catalog.size, day=day)[1:]
 
     requests = _stored_requests(dataset)
-    queries = _user_vectors(model, dataset, requests)
+    queries = embed_requests(model, dataset, requests)
     width = min(config.export.k, len(items))
     console.print("building the index")
     searcher, tuning = build(items, queries, config=config.export, width=width)
@@ -109,20 +108,6 @@ def _stored_requests(dataset: Dataset) -> Request:
     return build_request(dataset.spec, states)
 
 
-def _user_vectors(model: Any, dataset: Dataset, request: Request) -> np.ndarray:
-    """Vectors of stored users, by the training code's own path."""
-    index = {v: i for i, v in enumerate(dataset.catalog.video_id)}
-    video_ids = request[f"{dataset.spec.sequence[0]}_item_id"]
-    history = np.array(
-        [[-1 if v in ("", b"") else index.get(v, 0) for v in row] for row in video_ids], np.int64
-    )
-    raw = {
-        name: tf.constant(value.tolist() if value.dtype == object else value)
-        for name, value in request.items()
-    }
-    return model.embed_users(model.look_up(raw), tf.constant(history)).numpy()
-
-
 def _exported_recall(
     place: Path,
     request: Request,
@@ -139,24 +124,20 @@ def _exported_recall(
     found = np.vectorize(lambda v: index.get(v.decode(), -1), otypes=[np.int64])(answer["item_id"])
     scores = queries @ items.T
     if config.export.exclude_history:
-        history = request[f"{dataset.spec.sequence[0]}_item_id"]
+        history = catalog_ids(dataset.catalog, request[f"{dataset.spec.sequence[0]}_item_id"])
         for row, seen in zip(scores, history, strict=True):
-            row[[index[v] - 1 for v in seen if v in index and v]] = -np.inf
+            row[seen[seen > 0] - 1] = -np.inf
     width = found.shape[1]
     exact = np.argsort(-scores, axis=1, kind="stable")[:, :width] + 1
     return {"recall": mean_overlap(found, exact), "k": width, "num_queries": len(found)}
 
 
-def _in_batches(function: Any, request: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _in_batches(function: Any, request: Request) -> dict[str, np.ndarray]:
     count = len(next(iter(request.values())))
-    answers = []
-    for start in range(0, count, 128):
-        batch = {n: v[start : start + 128] for n, v in request.items()}
-        answers.append(
-            function(
-                **{n: tf.constant(v.tolist() if v.dtype == object else v) for n, v in batch.items()}
-            )
-        )
+    answers = [
+        function(**tensors({n: v[start : start + 128] for n, v in request.items()}))
+        for start in range(0, count, 128)
+    ]
     return {n: np.concatenate([a[n].numpy() for a in answers]) for n in answers[0]}
 
 

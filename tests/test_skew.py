@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from configs.schema import Config
 from preprocessing import manifest as manifests
-from preprocessing.features import TIMESTAMP, FeatureSpec
+from preprocessing.features import SECONDS_PER_DAY, TIMESTAMP, UNKNOWN_ITEM, FeatureSpec
 from serving.grpc_server import serve
+from serving.offline import catalog_ids, embed_requests
 from serving.query import Client, spec_of_dataset
 from serving.requests import Request, build_request, load_states
 from tests.conftest import QUIET, tables
@@ -19,8 +20,6 @@ from trainer.dataset import AskedQueries, Dataset, load_queries
 from trainer.input import PAD_ITEM
 from trainer.model import TwoTower
 from trainer.restore import restore_run
-
-SECONDS_PER_DAY = 86_400
 
 
 @pytest.fixture(scope="module")
@@ -132,18 +131,15 @@ def test_vectors_and_lists_equal_over_grpc(
     request = build_request(dataset.spec, states)
     history = request[f"{dataset.spec.sequence[0]}_item_id"]
     history[0, 0] = "a video that no catalog holds"
-    index = {v: i for i, v in enumerate(dataset.catalog.video_id)}
-    ids = np.array(
-        [[PAD_ITEM if v in ("", b"") else index.get(v, 0) for v in row] for row in history]
-    )
-    raw = {n: tf.constant(v.tolist() if v.dtype == object else v) for n, v in request.items()}
-    vectors = model.embed_users(model.look_up(raw), tf.constant(ids)).numpy()
+    ids = catalog_ids(dataset.catalog, history)
+    assert (ids == UNKNOWN_ITEM).any() and (ids > dataset.catalog.vocabulary_size).any()
+    vectors = embed_requests(model, dataset, request)
 
     served, version = client.predict(request, signature="embed_user")
     assert version == 1
     np.testing.assert_allclose(served["embedding"], vectors, atol=1e-5)
 
-    day = (dataset.manifest.splits.end_time - 1) // SECONDS_PER_DAY
+    day = dataset.manifest.splits.last_day
     scores = vectors @ model.embed_catalog(dataset.catalog.size, day=day).T
     scores[:, 0] = -np.inf
     for row, items in zip(scores, ids, strict=True):

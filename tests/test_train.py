@@ -43,7 +43,7 @@ def model(config: Config, dataset) -> TwoTower:
 def test_one_step_moves_every_weight(config: Config, dataset) -> None:
     model = TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
     optimizer = Optimizer(
-        config.train, tables=model.embedding_tables, dense=model.dense_weights, total_steps=1
+        config.train, tables=model.embedding_tables, dense=model.dense_weights, total_steps=10
     )
     before = [v.numpy() for v in model.trainable_variables]
     assert len(before) == len(model.embedding_tables) + len(model.dense_weights)
@@ -115,6 +115,7 @@ def test_killed_and_resumed_equals_unbroken(
     config = copy.deepcopy(config)
     config.train.epochs = 1
     config.train.history_dropout = config.model.dropout = 0.0  # their draws are not resumed
+    config.eval.protocols = ()
     whole = train_and_evaluate(config, dataset_dir, tmp_path / "whole", console=QUIET)
     assert whole.steps > config.train.checkpoint_every_steps
 

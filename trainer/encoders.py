@@ -21,10 +21,9 @@ from configs.schema import (
     OneHot,
     Vocabulary,
 )
-from preprocessing.features import TIMESTAMP, FeatureSpec, columns_of
+from preprocessing.features import SECONDS_PER_DAY, TIMESTAMP, FeatureSpec, columns_of
 from trainer.catalog import Assets
 
-SECONDS_PER_DAY = 86_400
 _EMBEDDING_STD = 0.05
 
 Raw = Mapping[str, tf.Tensor]

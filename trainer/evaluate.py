@@ -10,6 +10,7 @@ from rich.table import Table
 
 from configs.schema import Config, Protocol
 from configs.schema import Eval as EvalConfig
+from preprocessing.features import SECONDS_PER_DAY
 from trainer.baselines import (
     Baseline,
     Ease,
@@ -26,7 +27,6 @@ from trainer.retrieval import DotProductScorer, Scorer, top_k
 
 MODEL = "streamrec"
 _QUERIES_AT_ONCE = 1_024
-_SECONDS_PER_DAY = 86_400
 
 
 def evaluate(
@@ -57,6 +57,8 @@ def evaluate(
         JSON: `protocols` by name, each with `queries`, `dropped_queries`, `lost_share` and, by
         model, metrics (`HR@10`, …), and `slices` of ours. Protocols without queries are left out.
     """
+    if not config.eval.protocols:
+        return {"split": split, "protocols": {}}
     item_vectors = model.embed_catalog(dataset.catalog.size, day=_split_day(dataset, split))
     available = _available(dataset, config)
     baselines = _fit_baselines(config, dataset, split, console) if with_baselines else {}
@@ -124,7 +126,7 @@ def _measure(
 def _split_day(dataset: Dataset, split: str) -> int:
     splits = dataset.manifest.splits
     start = splits.test_time if split == "test" else splits.validation_time
-    return start // _SECONDS_PER_DAY
+    return start // SECONDS_PER_DAY
 
 
 def _available(dataset: Dataset, config: Config) -> Int64Array:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from preprocessing.features import SECONDS_PER_DAY
 from trainer.queries import Int64Array, Queries, Ragged
 
 DEFAULT_KS = (10, 20, 50, 100, 200)
 
 Float64Array = npt.NDArray[np.float64]
-
-_SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -199,7 +198,7 @@ def item_age_group(
     became available.
     """
     item = queries.relevant.values
-    age_days = (queries.as_of[queries.relevant.row_of_value] - available[item]) / _SECONDS_PER_DAY
+    age_days = (queries.as_of[queries.relevant.row_of_value] - available[item]) / SECONDS_PER_DAY
     return np.where(train_count[item] == 0, 0, 1 + np.searchsorted([1, 7], age_days, side="right"))
 
 

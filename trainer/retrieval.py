@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from trainer.queries import UNKNOWN_ITEM, Int64Array, Queries
+from preprocessing.features import UNKNOWN_ITEM
+from trainer.queries import Int64Array, Queries
 
 Float32Array = npt.NDArray[np.float32]
 

@@ -172,6 +172,8 @@ def _run_steps(
                     recent.clear()
                     _stop_unless_finite(mean_loss, step, manager)
                     bar.update(task, loss=f"loss {mean_loss:.4f}")
+                    if not console.is_terminal:  # a file has no bar to look at
+                        console.print(f"step {step} of {total_steps}  loss {mean_loss:.4f}")
                     tf.summary.scalar("train/loss", mean_loss, step)
                     tf.summary.scalar("train/gradient_norm", norm, step)
                     rate = optimizer.adamw.learning_rate

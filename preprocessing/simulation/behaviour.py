@@ -68,7 +68,7 @@ def chances(
 
 def look_probability(config: ShortVideoSimulation, position: Ints) -> Doubles:
     """P(the slot at `position`, from 0, is looked at)."""
-    return (position + 1.0) ** -config.position_bias
+    return np.power(position + 1.0, -config.position_bias, dtype=np.float64)
 
 
 def positive_probability(config: ShortVideoSimulation, given: Chances) -> Doubles:

@@ -40,12 +40,14 @@ class Catalog:
     """The videos in upload order, so that what is up by some time is a prefix.
 
     Attributes:
+        creators: who uploads.
         vectors: [num_videos, taste_dim] float32, length about 1.
         creator: [num_videos] int64, index into `creators`.
         subtopic: [num_videos] int64, index into `topics.SUBTOPICS`.
         language: [num_videos] int64, index into `LANGUAGES`.
         upload_time: [num_videos] int64, UTC seconds, increasing.
         duration_s: [num_videos] float64.
+        log_duration: [num_videos] float64, log(duration / the median duration).
         log_popularity: [num_videos] float64, log of the Zipf weight, which is at most 1.
         quality: [num_videos] float64, the z-score of `log_popularity`.
         category_vectors: [num_categories, taste_dim] float32.
@@ -59,6 +61,7 @@ class Catalog:
     language: Ints
     upload_time: Ints
     duration_s: Doubles
+    log_duration: Doubles
     log_popularity: Doubles
     quality: Doubles
     category_vectors: Floats
@@ -110,16 +113,12 @@ def make_catalog(config: ShortVideoSimulation, rng: np.random.Generator) -> Cata
         language=creators.language[creator],
         upload_time=_upload_times(config, rng),
         duration_s=duration_s,
+        log_duration=np.log(duration_s / _MEDIAN_DURATION_S),
         log_popularity=log_popularity,
         quality=(log_popularity - log_popularity.mean()) / log_popularity.std(),
         category_vectors=category_vectors,
         subtopic_vectors=subtopic_vectors,
     )
-
-
-def log_duration_ratio(duration_s: Doubles) -> Doubles:
-    """log(duration / the median duration)."""
-    return np.log(duration_s / _MEDIAN_DURATION_S)
 
 
 def _make_creators(config: ShortVideoSimulation, rng: np.random.Generator) -> Creators:

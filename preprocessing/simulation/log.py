@@ -1,43 +1,45 @@
 """The whole log: blocks of users simulated side by side, then put in time order."""
 
 import dataclasses
-import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from configs.simulation import ShortVideoSimulation
-from preprocessing.simulation.catalog import Catalog, Ints
-from preprocessing.simulation.policy import Bools, DayPolicy
-from preprocessing.simulation.population import Population
-from preprocessing.simulation.sessions import Slots, simulate_block
+from preprocessing.simulation.arrays import Bools, Ints, concatenate
+from preprocessing.simulation.platform import Platform
+from preprocessing.simulation.policy import DayPolicy
+from preprocessing.simulation.sessions import simulate_block
 
 EVENTS: tuple[str, ...] = ("impression", "click", "watch", "like", "share", "dislike", "report")
-IMPRESSION, CLICK, WATCH, LIKE, SHARE, DISLIKE, REPORT = range(len(EVENTS))
+_CLICK, WATCH = EVENTS.index("click"), EVENTS.index("watch")
 
-# Users in a block: its matrix of weights, [block, videos] float32, should stay in cache.
+# Users in a block: its weights, [block, videos] float32, are what memory it needs.
 _BLOCK = 128
 _CLICK_DELAY_S = 1.0
 
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SlotLog:
-    """Every impression and what came of it, by user and then in time order.
+class Log:
+    """Every impression and what came of it, by user and then in time order; arrays [num_slots].
 
-    Attributes, arrays [num_slots]:
+    Attributes:
         user: int32.
         video: int32.
         session: int32, unique over users.
-        position: int16.
-        propensity: float32.
+        position: int16, from 0 within the session.
+        propensity: float32, in (0, 1].
         time_s: float64, UTC seconds of the impression.
-        device: int8.
-        network: int8.
-        watch_s: float32.
-        responded: [num_slots, len(EVENTS)] bool, which events each slot logged.
+        device: int8, index into `population.DEVICES`.
+        network: int8, index into `population.NETWORKS`.
+        watch_s: float32, seconds.
+        happened: [num_slots, len(EVENTS)] bool, which events each slot logged.
         positive: bool.
     """
 
@@ -50,16 +52,16 @@ class SlotLog:
     device: npt.NDArray[np.int8]
     network: npt.NDArray[np.int8]
     watch_s: npt.NDArray[np.float32]
-    responded: Bools
+    happened: Bools
     positive: Bools
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class EventOrder:
-    """Events in time order.
+class Events:
+    """Events in time order; arrays [num_events].
 
-    Attributes, arrays [num_events]:
-        slot: int64, index into the slots.
+    Attributes:
+        slot: int64, index into the log.
         event: int8, index into `EVENTS`.
         timestamp: int64, UTC seconds, never falling.
     """
@@ -69,65 +71,53 @@ class EventOrder:
     timestamp: Ints
 
 
+def in_threads(work: Callable[[_In], _Out], inputs: Iterable[_In]) -> Iterator[_Out]:
+    """Results in the order of the inputs, made on all cores; NumPy frees the interpreter's lock."""
+    with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
+        yield from pool.map(work, inputs)
+
+
 def simulate_log(
-    config: ShortVideoSimulation,
-    catalog: Catalog,
-    population: Population,
+    platform: Platform,
+    days: list[DayPolicy],
     seed: np.random.SeedSequence,
     *,
     advance: Callable[[float], None],
-) -> SlotLog:
+) -> Log:
     """Simulates all users.
 
     Args:
-        config: the simulation.
-        catalog: the videos.
-        population: the users.
-        seed: every block of users draws from its own child, so threads change nothing.
+        platform: what is simulated.
+        days: the policy of every day of the log.
+        seed: every block of users draws from its own child, so that threads change nothing.
         advance: called with the share of users done since the last call.
     """
-    days = [DayPolicy(config, catalog, day=day) for day in range(config.days)]
-    blocks = [
-        np.arange(begin, min(begin + _BLOCK, config.users))
-        for begin in range(0, config.users, _BLOCK)
-    ]
-    children = seed.spawn(len(blocks))
+    count = platform.config.users
+    starts = range(0, count, _BLOCK)
+    blocks = [np.arange(start, min(start + _BLOCK, count)) for start in starts]
 
-    def run(number: int) -> SlotLog:
-        rng = np.random.default_rng(children[number])
-        slots = simulate_block(config, catalog, population, days, users=blocks[number], rng=rng)
-        return _compact(slots, catalog)
+    def run(block: tuple[Ints, np.random.SeedSequence]) -> Log:
+        users, block_seed = block
+        return _block_log(platform, days, users=users, rng=np.random.default_rng(block_seed))
 
-    parts: list[SlotLog] = []
+    parts: list[Log] = []
     sessions = 0
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        for number, part in enumerate(pool.map(run, range(len(blocks)))):
-            parts.append(dataclasses.replace(part, session=part.session + np.int32(sessions)))
-            sessions += int(part.session.max(initial=-1)) + 1
-            advance(len(blocks[number]) / config.users)
-    return SlotLog(
-        **{
-            field.name: np.concatenate([getattr(part, field.name) for part in parts])
-            for field in dataclasses.fields(SlotLog)
-        }
-    )
+    for users, part in zip(
+        blocks,
+        in_threads(run, zip(blocks, seed.spawn(len(blocks)), strict=True)),
+        strict=True,
+    ):
+        parts.append(dataclasses.replace(part, session=part.session + np.int32(sessions)))
+        sessions += int(part.session.max(initial=-1)) + 1
+        advance(len(users) / count)
+    return concatenate(parts)
 
 
-def _compact(slots: Slots, catalog: Catalog) -> SlotLog:
-    responses = slots.responses
-    responded = np.stack(
-        [
-            np.ones(len(slots.user), dtype=np.bool_),
-            responses.click,
-            responses.click,
-            responses.like,
-            responses.share,
-            responses.dislike,
-            responses.report,
-        ],
-        axis=1,
-    )
-    return SlotLog(
+def _block_log(
+    platform: Platform, days: list[DayPolicy], *, users: Ints, rng: np.random.Generator
+) -> Log:
+    slots, responses = simulate_block(platform, days, users=users, rng=rng)
+    return Log(
         user=slots.user.astype(np.int32),
         video=slots.video.astype(np.int32),
         session=slots.session.astype(np.int32),
@@ -137,30 +127,28 @@ def _compact(slots: Slots, catalog: Catalog) -> SlotLog:
         device=slots.device.astype(np.int8),
         network=slots.network.astype(np.int8),
         watch_s=responses.watch_s.astype(np.float32),
-        responded=responded,
-        positive=responses.positive(catalog.duration_s[slots.video]),
+        # In the order of EVENTS; every click starts a watch.
+        happened=np.stack(
+            [
+                np.ones(len(slots.user), dtype=np.bool_),
+                responses.click,
+                responses.click,
+                responses.like,
+                responses.share,
+                responses.dislike,
+                responses.report,
+            ],
+            axis=1,
+        ),
+        positive=responses.positive(platform.catalog.duration_s[slots.video]),
     )
 
 
-def order_events(log: SlotLog) -> EventOrder:
-    """Every event of every slot, in time order; ties in the order of slots, then of `EVENTS`."""
-    slot, event = np.nonzero(log.responded)
-    delay = np.where(event >= CLICK, _CLICK_DELAY_S, 0.0)
+def order_events(log: Log) -> Events:
+    """Every event, in time order; ties by user, impression, and then as in `EVENTS`."""
+    slot, event = np.nonzero(log.happened)
+    delay = np.where(event >= _CLICK, _CLICK_DELAY_S, 0.0)
     delay += np.where(event >= WATCH, log.watch_s[slot], 0.0)
     timestamp = np.floor(log.time_s[slot] + delay).astype(np.int64)
     order = np.argsort(timestamp, kind="stable")
-    return EventOrder(
-        slot=slot[order], event=event[order].astype(np.int8), timestamp=timestamp[order]
-    )
-
-
-def cut_time(timestamp: Ints, fraction: float) -> int:
-    """The smallest integer t with at least `fraction` of the events earlier than t.
-
-    Args:
-        timestamp: [num_events] int64, sorted, not empty.
-        fraction: in (0, 1].
-    """
-    # Rounded, so that 0.8 + 0.1 counts as 0.9.
-    count = max(1, math.ceil(round(fraction * len(timestamp), 6)))
-    return int(timestamp[min(count, len(timestamp)) - 1]) + 1
+    return Events(slot=slot[order], event=event[order].astype(np.int8), timestamp=timestamp[order])

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def whole_directory(output: str) -> Iterator[Path]:
     """A new directory that appears at `output` only if the block ends well.
 
     Raises:
-        UserError: `output` exists and is not an empty directory, or cannot be made.
+        UserError: `output` exists and is not an empty directory, or cannot be written.
     """
     target = Path(output).absolute()
     if target.exists() and not target.is_dir():
@@ -36,11 +36,12 @@ def whole_directory(output: str) -> Iterator[Path]:
         raise UserError(f"--output: cannot write {output}: {error.strerror}") from error
     try:
         yield partial
-        partial.chmod(0o755)
+        partial.chmod(0o755)  # mkdtemp makes it private
         os.replace(partial, target)
-    except BaseException:
+    except OSError as error:
+        raise UserError(f"--output: cannot write {output}: {error.strerror or error}") from error
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def write_table(table: pa.Table, path: Path, log_format: LogFormat) -> None:
@@ -61,3 +62,32 @@ def write_table(table: pa.Table, path: Path, log_format: LogFormat) -> None:
 def write_json(value: Mapping[str, Any], path: Path) -> None:
     """Writes one JSON object, indented."""
     path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_shards(
+    shard: Callable[[slice], pa.Table],
+    directory: Path,
+    *,
+    rows: int,
+    rows_per_shard: int,
+    log_format: LogFormat,
+) -> None:
+    """Writes a table of many rows as a directory of files, in order.
+
+    Args:
+        shard: makes the table of a range of rows; called once for each file.
+        directory: to make.
+        rows: of the whole table.
+        rows_per_shard: at most so many to a file.
+        log_format: of the files.
+    """
+    directory.mkdir()
+    count = -(-rows // rows_per_shard)
+    for number in range(count):
+        table = shard(slice(number * rows_per_shard, min((number + 1) * rows_per_shard, rows)))
+        write_table(table, directory / f"part-{number:05d}-of-{count:05d}", log_format)
+
+
+def names(prefix: str, count: int) -> pa.Array:
+    """Ids as strings: `prefix_0`, `prefix_1`, ..."""
+    return pa.array([f"{prefix}_{number}" for number in range(count)], pa.string())

@@ -37,6 +37,10 @@ COUNTRIES: tuple[tuple[str, str], ...] = (
 _AGE_RANGE = (13, 75)
 _AGE_GROUP_STARTS = (18, 25, 35, 50)
 _SIGNUP_DAYS_BEFORE = 720
+# Relative weights of a user's interests are uniform in this.
+_INTEREST_WEIGHTS = (0.5, 1.0)
+# Weight of a creator in another language as the source of an interest.
+_FOREIGN_CREATOR = 0.05
 # Weekends are busier; 0 is Monday.
 _WEEKDAY_FACTORS = (0.92, 0.92, 0.94, 0.96, 1.04, 1.12, 1.1)
 
@@ -110,9 +114,13 @@ def make_population(
         rng.integers(config.days * DAY_S, size=count),
         -rng.integers(1, _SIGNUP_DAYS_BEFORE * DAY_S, size=count),
     )
+
+    def tastes() -> Floats:
+        return _tastes(config, catalog, leaning=leaning, group=group, language=language, rng=rng)
+
     return Population(
-        taste_first=_tastes(config, catalog, leaning[group], language, rng),
-        taste_second=_tastes(config, catalog, leaning[group], language, rng),
+        taste_first=tastes(),
+        taste_second=tastes(),
         drift_radians=np.deg2rad(rng.uniform(0, config.drift_max_degrees, size=count)),
         sessions_per_day=config.sessions_per_day * activity / activity.mean(),
         signup_time=signup_time,
@@ -128,7 +136,9 @@ def make_population(
 def _tastes(
     config: ShortVideoSimulation,
     catalog: Catalog,
+    *,
     leaning: Doubles,
+    group: Ints,
     language: Ints,
     rng: np.random.Generator,
 ) -> Floats:
@@ -141,16 +151,18 @@ def _tastes(
         + np.float32(np.sqrt(config.creator_share)) * creators.own
     )
     number = rng.integers(config.interests_min, config.interests_max + 1, size=config.users)
-    weight = rng.uniform(0.5, 1.0, size=(config.users, config.interests_max))
+    weight = rng.uniform(*_INTEREST_WEIGHTS, size=(config.users, config.interests_max))
     weight[np.arange(config.interests_max) >= number[:, np.newaxis]] = 0
-    chosen = np.empty((config.users, config.interests_max), dtype=np.int64)
-    for user in range(config.users):
-        # A creator of the user's language is likelier, and one who uploads more.
-        mass = creators.share * np.exp(leaning[user, category])
-        mass = mass * np.where(creators.language == language[user], 1.0, 0.05)
+    uniform = rng.random((config.users, config.interests_max))
+    chosen = np.empty(uniform.shape, dtype=np.int64)
+    for alike in np.unique(np.stack([group, language], axis=1), axis=0):
+        users = np.flatnonzero((group == alike[0]) & (language == alike[1]))
+        # A creator who uploads more is likelier, and one of another language unlikelier.
+        mass = creators.share * np.exp(leaning[alike[0], category])
+        mass *= np.where(creators.language == alike[1], 1.0, _FOREIGN_CREATOR)
         cumulative = np.cumsum(mass)
-        draws = rng.random(config.interests_max) * cumulative[-1]
-        chosen[user] = np.searchsorted(cumulative, draws, side="right")
+        found = np.searchsorted(cumulative, uniform[users] * cumulative[-1], side="right")
+        chosen[users] = np.minimum(found, len(mass) - 1)
     interests = np.einsum("uk,ukd->ud", weight.astype(np.float32), anchors[chosen])
     residual = directions(rng, config.users, config.taste_dim)
     return _unit(_unit(interests) + np.float32(config.user_residual) * residual)

@@ -5,43 +5,36 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from configs.simulation import ShortVideoSimulation
-from preprocessing.simulation import behaviour
-from preprocessing.simulation.catalog import (
-    DAY_S,
-    Catalog,
-    Doubles,
-    Floats,
-    Ints,
-    log_duration_ratio,
-)
-from preprocessing.simulation.policy import DayPolicy, show
-from preprocessing.simulation.population import (
-    DEVICE_SHARES,
-    NETWORK_SHARES,
-    Population,
-    weekday_factor,
-)
+from preprocessing.simulation.arrays import Doubles, Ints, concatenate, take
+from preprocessing.simulation.behaviour import Responses, respond
+from preprocessing.simulation.catalog import DAY_S
+from preprocessing.simulation.platform import Platform
+from preprocessing.simulation.policy import DayPolicy, Mixture, show
+from preprocessing.simulation.population import DEVICE_SHARES, NETWORK_SHARES, weekday_factor
 
 # P(a session is on the user's usual device).
 _USUAL_DEVICE = 0.85
-_GAP_S = 60
+# Share of sessions around the evening peak, and the hours of the rest.
+_EVENING = 0.6
+_EVENING_HOUR, _EVENING_SIGMA_H = 19.5, 2.5
+_DAY_HOURS = (6.5, 23.5)
+# Least time between two sessions of a user.
+_GAP_S = 60.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Slots:
-    """Impressions and what came of them, by user and then in time order; arrays [num_slots].
+    """Impressions, by user and then in time order; arrays [num_slots].
 
     Attributes:
         user: int64.
         video: int64.
-        session: int64, numbered from 0.
+        session: int64, numbered from 0 within the block.
         position: int64, from 0 within the session.
-        propensity: float64.
+        propensity: float64, in (0, 1].
         time_s: float64, UTC seconds of the impression.
         device: int64, index into `population.DEVICES`.
         network: int64, index into `population.NETWORKS`.
-        responses: what happened.
     """
 
     user: Ints
@@ -52,213 +45,190 @@ class Slots:
     time_s: Doubles
     device: Ints
     network: Ints
-    responses: behaviour.Responses
 
 
-def taste(
-    config: ShortVideoSimulation,
-    catalog: Catalog,
-    population: Population,
-    *,
-    vectors: Floats,
-    users: Ints,
-    videos: Ints,
-) -> Doubles:
-    """Taste of each user for each video, pairwise: [num_pairs] float64.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Visits:
+    """Sessions of one day, by row and then by start; arrays [num_sessions]."""
 
-    Args:
-        config: the simulation.
-        catalog: the videos.
-        population: the users.
-        vectors: [num_pairs, taste_dim] float32, the users' tastes at the time.
-        users: [num_pairs] int64.
-        videos: [num_pairs] int64.
-    """
-    match = np.einsum("nd,nd->n", vectors, catalog.vectors[videos], dtype=np.float64)
-    foreign = population.language[users] != catalog.language[videos]
-    return match - config.language_gap * foreign
+    row: Ints
+    start_s: Doubles
+    length: Ints
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Filled:
+    """What was shown, in the order of visits; arrays [num_slots]."""
+
+    row: Ints
+    video: Ints
+    propensity: Doubles
+    taste: Doubles
+
+
+def mean_session_length(platform: Platform) -> float:
+    """Mean of the cut geometric length of sessions."""
+    return float(reach(platform).sum())
+
+
+def reach(platform: Platform) -> Doubles:
+    """P(a session is longer than n), [session_max] float64."""
+    config = platform.config
+    return np.power(1 - 1 / config.impressions_per_session, np.arange(config.session_max))
 
 
 def simulate_block(
-    config: ShortVideoSimulation,
-    catalog: Catalog,
-    population: Population,
-    days: Sequence[DayPolicy],
-    *,
-    users: Ints,
-    rng: np.random.Generator,
-) -> Slots:
-    """Simulates the users of one block, independent of all others; sessions numbered from 0."""
-    shown = np.zeros((len(users), config.videos), dtype=np.bool_)
+    platform: Platform, days: Sequence[DayPolicy], *, users: Ints, rng: np.random.Generator
+) -> tuple[Slots, Responses]:
+    """Simulates the users of one block, who are independent of all others.
+
+    Args:
+        platform: what is simulated.
+        days: the policy of every day of the log.
+        users: [block] int64.
+        rng: source of randomness.
+
+    Returns:
+        The block's impressions, and what came of each.
+    """
+    shown = np.zeros((len(users), platform.config.videos), dtype=np.bool_)
+    visits = [_Visits(row=_no_ints(), start_s=np.empty(0), length=_no_ints())]
+    filled = [_Filled(row=_no_ints(), video=_no_ints(), propensity=np.empty(0), taste=np.empty(0))]
     shown_count = np.zeros(len(users), dtype=np.int64)
-    rows_so_far: list[Ints] = []
-    videos_so_far: list[Ints] = []
-    propensities: list[Doubles] = []
-    tastes: list[Doubles] = []
-    session_parts: list[Ints] = []
-    session_user: list[Ints] = []
-    session_start: list[Doubles] = []
-    sessions = 0
     for number, day in enumerate(days):
-        day_start = config.start + number * DAY_S
-        rate = population.sessions_per_day[users] * weekday_factor(day_start)
-        rate[population.signup_time[users] > day_start] = 0
-        count = rng.poisson(rate)
-        owner = np.repeat(np.arange(len(users)), count)
-        length = np.minimum(
-            rng.geometric(1 / config.impressions_per_session, size=len(owner)), config.session_max
-        )
-        start = day_start + _start_of_day_s(rng, len(owner))
-        start = start[np.lexsort((start, owner))]
         # A platform that never repeats must not run dry: at most half of what is up is shown.
-        left = day.available // 2 - shown_count
-        length = _truncate(length, owner, left)
-        slots = np.bincount(owner, weights=length, minlength=len(users)).astype(np.int64)
-        shown_count += slots
-        active = np.flatnonzero(slots)
-        if not len(active):
+        room = day.available // 2 - shown_count
+        today = _draw_visits(platform, users, day=number, room=room, rng=rng)
+        if not len(today.row):
             continue
-        weights = day.taste_weights(population, users[active])
-        mixture = day.mixture(weights)
-        place = np.full(len(users), -1)
-        place[active] = np.arange(len(active))
-        earlier = np.zeros(len(active))
-        if rows_so_far:
-            past_row = place[np.concatenate(rows_so_far)]
-            past_video = np.concatenate(videos_so_far)[past_row >= 0]
-            past_row = past_row[past_row >= 0]
-            earlier = np.bincount(
-                past_row,
-                weights=mixture.probability(past_row, past_video),
-                minlength=len(active),
-            )
-        result = show(mixture, slots[active], shown[active], earlier, rng)
-        block_row = active[result.row]
-        shown[block_row, result.video] = True
-        rows_so_far.append(block_row)
-        videos_so_far.append(result.video)
-        propensities.append(result.propensity)
-        tastes.append(
-            taste(
-                config,
-                catalog,
-                population,
-                vectors=population.taste(users[active], day.progress)[result.row],
-                users=users[block_row],
-                videos=result.video,
-            )
-        )
-        kept = length > 0
-        session_parts.append(sessions + np.repeat(np.arange(kept.sum()), length[kept]))
-        session_user.append(owner[kept])
-        session_start.append(start[kept])
-        sessions += int(kept.sum())
+        result = _fill(platform, day, users=users, today=today, past=filled, shown=shown, rng=rng)
+        shown[result.row, result.video] = True
+        shown_count += np.bincount(result.row, minlength=len(users))
+        visits.append(today)
+        filled.append(result)
     return _assemble(
-        config,
-        catalog,
-        population,
-        users=users,
-        row=_join(rows_so_far),
-        video=_join(videos_so_far),
-        propensity=np.concatenate([np.empty(0), *propensities]),
-        tastes=np.concatenate([np.empty(0), *tastes]),
-        session=_join(session_parts),
-        session_row=_join(session_user),
-        session_start=np.concatenate([np.empty(0), *session_start]),
-        rng=rng,
+        platform, users=users, visits=concatenate(visits), filled=concatenate(filled), rng=rng
     )
 
 
-def _join(parts: list[Ints]) -> Ints:
-    return np.concatenate([np.empty(0, dtype=np.int64), *parts])
+def _no_ints() -> Ints:
+    return np.empty(0, dtype=np.int64)
 
 
-def _start_of_day_s(rng: np.random.Generator, count: int) -> Doubles:
-    """Seconds after midnight at which sessions start: an evening peak over a flat floor."""
-    evening = np.mod(rng.normal(19.5, 2.5, size=count), 23.5)
-    flat = rng.uniform(6.5, 23.5, size=count)
-    return 3600 * np.where(rng.random(count) < 0.6, evening, flat)
+def _draw_visits(
+    platform: Platform, users: Ints, *, day: int, room: Ints, rng: np.random.Generator
+) -> _Visits:
+    config = platform.config
+    day_start = config.start + day * DAY_S
+    rate = platform.population.sessions_per_day[users] * weekday_factor(day_start)
+    rate[platform.population.signup_time[users] > day_start] = 0
+    row = np.repeat(np.arange(len(users)), rng.poisson(rate))
+    length = rng.geometric(1 / config.impressions_per_session, size=len(row))
+    length = np.minimum(length, config.session_max)
+    evening = np.mod(rng.normal(_EVENING_HOUR, _EVENING_SIGMA_H, size=len(row)), _DAY_HOURS[1])
+    hour = np.where(
+        rng.random(len(row)) < _EVENING, evening, rng.uniform(*_DAY_HOURS, size=len(row))
+    )
+    hour = hour[np.lexsort((hour, row))]
+    before = np.cumsum(length) - length
+    before -= before[np.searchsorted(row, row)]
+    length = np.clip(room[row] - before, 0, length)
+    visits = _Visits(row=row, start_s=day_start + 3_600 * hour, length=length)
+    return take(visits, length > 0)
 
 
-def _truncate(length: Ints, owner: Ints, left: Ints) -> Ints:
-    """Cuts session lengths so that no owner's sum exceeds what is left."""
-    if not len(length):
-        return length
-    ends = np.cumsum(length)
-    begins = ends - length
-    first = np.searchsorted(owner, owner)
-    before = begins - begins[first]
-    return np.clip(left[owner] - before, 0, length)
+def _fill(
+    platform: Platform,
+    day: DayPolicy,
+    *,
+    users: Ints,
+    today: _Visits,
+    past: Sequence[_Filled],
+    shown: np.ndarray[tuple[int, int], np.dtype[np.bool_]],
+    rng: np.random.Generator,
+) -> _Filled:
+    """Fills the slots of one day's visits."""
+    slots = np.bincount(today.row, weights=today.length, minlength=len(users)).astype(np.int64)
+    active = np.flatnonzero(slots)
+    mixture = day.mixture(platform.population, users[active])
+    result = show(
+        mixture,
+        slots=slots[active],
+        shown=shown[active],
+        shown_mass=_shown_mass(mixture, active=active, past=past, rows=len(users)),
+        rng=rng,
+    )
+    row = active[result.row]
+    vectors = platform.population.taste(users[active], day.progress)[result.row]
+    return _Filled(
+        row=row,
+        video=result.video,
+        propensity=result.propensity,
+        taste=platform.taste(vectors, users=users[row], videos=result.video),
+    )
+
+
+def _shown_mass(mixture: Mixture, *, active: Ints, past: Sequence[_Filled], rows: int) -> Doubles:
+    """The mixture's mass on what each active row was shown on earlier days."""
+    place = np.full(rows, -1)
+    place[active] = np.arange(len(active))
+    row = place[np.concatenate([part.row for part in past])]
+    video = np.concatenate([part.video for part in past])[row >= 0]
+    row = row[row >= 0]
+    mass = np.bincount(row, weights=mixture.probability(row, video), minlength=len(active))
+    return mass.astype(np.float64)
 
 
 def _assemble(
-    config: ShortVideoSimulation,
-    catalog: Catalog,
-    population: Population,
-    *,
-    users: Ints,
-    row: Ints,
-    video: Ints,
-    propensity: Doubles,
-    tastes: Doubles,
-    session: Ints,
-    session_row: Ints,
-    session_start: Doubles,
-    rng: np.random.Generator,
-) -> Slots:
-    starts = np.searchsorted(session, np.arange(len(session_start)))
-    position = np.arange(len(session)) - starts[session]
-    duration_s = catalog.duration_s[video]
-    given = behaviour.chances(
-        config,
-        taste=tastes,
-        quality=catalog.quality[video],
-        log_duration=log_duration_ratio(duration_s),
+    platform: Platform, *, users: Ints, visits: _Visits, filled: _Filled, rng: np.random.Generator
+) -> tuple[Slots, Responses]:
+    """Draws responses and gives every slot its time, by user."""
+    sessions = len(visits.row)
+    session = np.repeat(np.arange(sessions), visits.length)
+    first = np.cumsum(visits.length) - visits.length
+    position = np.arange(len(session)) - first[session]
+    responses = respond(
+        platform.config,
+        platform.chances(filled.taste, videos=filled.video),
+        position=position,
+        duration_s=platform.catalog.duration_s[filled.video],
+        rng=rng,
     )
-    responses = behaviour.respond(config, given, position=position, duration_s=duration_s, rng=rng)
-    passed = np.cumsum(responses.dwell_s)
-    passed -= responses.dwell_s
-    since_start = passed - passed[starts][session] if len(session) else passed
-    span = np.bincount(session, weights=responses.dwell_s, minlength=len(session_start))
-    session_start = _without_overlap(session_start, span + _GAP_S, session_row)
+    passed = np.cumsum(responses.dwell_s) - responses.dwell_s
+    since_start = passed - passed[first].repeat(visits.length)
+    span = np.bincount(session, weights=responses.dwell_s, minlength=sessions)
+    start_s = _without_overlap(
+        visits.start_s, span_s=span.astype(np.float64) + _GAP_S, row=visits.row
+    )
     device = np.where(
-        rng.random(len(session_start)) < _USUAL_DEVICE,
-        population.device[users[session_row]],
-        rng.choice(len(DEVICE_SHARES), size=len(session_start), p=DEVICE_SHARES),
+        rng.random(sessions) < _USUAL_DEVICE,
+        platform.population.device[users[visits.row]],
+        rng.choice(len(DEVICE_SHARES), size=sessions, p=DEVICE_SHARES),
     )
-    network = rng.choice(len(NETWORK_SHARES), size=len(session_start), p=NETWORK_SHARES)
+    network = rng.choice(len(NETWORK_SHARES), size=sessions, p=NETWORK_SHARES)
+    slots = Slots(
+        user=users[filled.row],
+        video=filled.video,
+        session=session,
+        position=position,
+        propensity=filled.propensity,
+        time_s=start_s[session] + since_start,
+        device=device[session],
+        network=network[session],
+    )
+    by_user = np.argsort(filled.row, kind="stable")
+    return take(slots, by_user), take(responses, by_user)
+
+
+def _without_overlap(start_s: Doubles, *, span_s: Doubles, row: Ints) -> Doubles:
+    """Delays sessions, given in each row's order, that would start before the last has ended."""
     order = np.argsort(row, kind="stable")
-    picked = session[order]
-    return Slots(
-        user=users[row[order]],
-        video=video[order],
-        session=picked,
-        position=position[order],
-        propensity=propensity[order],
-        time_s=(session_start[session] + since_start)[order],
-        device=device[picked],
-        network=network[picked],
-        responses=behaviour.Responses(
-            click=responses.click[order],
-            watch_s=responses.watch_s[order],
-            like=responses.like[order],
-            share=responses.share[order],
-            dislike=responses.dislike[order],
-            report=responses.report[order],
-            dwell_s=responses.dwell_s[order],
-        ),
-    )
-
-
-def _without_overlap(start: Doubles, span: Doubles, owner: Ints) -> Doubles:
-    """Delays sessions, given day by day, that would start before the owner's last has ended."""
-    order = np.argsort(owner, kind="stable")
-    begun, lasted, owners = start[order], span[order], owner[order]
-    # start[k] = max(wanted[k], start[k-1] + span[k-1]) is a running maximum once the spans
-    # before k are taken off; a step between owners larger than any time keeps them apart.
-    before = np.cumsum(lasted) - lasted
-    step = owners * (2.0 * (np.ptp(begun) + lasted.sum()) + 1.0) if len(start) else 0.0
-    moved = np.maximum.accumulate(begun - before + step) - step + before
-    result = np.empty_like(start)
+    wanted, span = start_s[order], span_s[order]
+    # moved[k] = max(wanted[k], moved[k-1] + span[k-1]) is a running maximum once the spans
+    # before k are taken off; a step between rows, longer than any time, keeps them apart.
+    before = np.cumsum(span) - span
+    apart = row[order] * (np.ptp(wanted) + span.sum() + 1.0) if len(row) else before
+    moved = np.maximum.accumulate(wanted - before + apart) - apart + before
+    result = np.empty_like(start_s)
     result[order] = moved
     return result

@@ -1,4 +1,4 @@
-"""Simulates the short-video platform and writes its tables."""
+"""The short-video platform: simulated, summarised, and written as tables."""
 
 import dataclasses
 import time
@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from configs.errors import UserError
+from configs.schema import Split
 from configs.simulation import ShortVideoSimulation
-from preprocessing.simulation import topics, truth
+from preprocessing.simulation import topics
 from preprocessing.simulation.catalog import (
     LANGUAGES,
     Catalog,
@@ -18,16 +20,11 @@ from preprocessing.simulation.catalog import (
     make_catalog,
     make_titles_and_tags,
 )
-from preprocessing.simulation.log import (
-    EVENTS,
-    WATCH,
-    EventOrder,
-    SlotLog,
-    cut_time,
-    order_events,
-    simulate_log,
-)
-from preprocessing.simulation.output import write_table
+from preprocessing.simulation.cuts import Cuts, find_cuts
+from preprocessing.simulation.log import EVENTS, WATCH, Events, Log, order_events, simulate_log
+from preprocessing.simulation.output import names, write_shards, write_table
+from preprocessing.simulation.platform import Platform
+from preprocessing.simulation.policy import LoggingPolicy
 from preprocessing.simulation.population import (
     COUNTRIES,
     DEVICES,
@@ -37,202 +34,206 @@ from preprocessing.simulation.population import (
     Population,
     make_population,
 )
+from preprocessing.simulation.truth import (
+    Truth,
+    make_truth,
+    mean_recall,
+    users_with_positives_after,
+    window_positives,
+)
 
 _RECALL_AT = 100
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class ShortVideoLogs:
     """All that was simulated.
 
     Attributes:
-        catalog: the videos.
-        population: the users.
+        platform: parameters, videos and users.
         log: every impression.
-        order: every event.
-        validation_start: UTC seconds at which the validation period starts.
-        test_start: UTC seconds at which the test period starts.
-        oracle: the oracle's lists at `test_start`.
-        simulated_s: wall-clock seconds, the oracle not counted.
+        events: every event in time order.
+        cuts: where the log is split.
+        truth: the oracle's lists at the test split.
+        simulation_s: wall-clock seconds taken, the oracle's not counted.
     """
 
-    catalog: Catalog
-    population: Population
-    log: SlotLog
-    order: EventOrder
-    validation_start: int
-    test_start: int
-    oracle: truth.Truth
-    simulated_s: float
+    platform: Platform
+    log: Log
+    events: Events
+    cuts: Cuts
+    truth: Truth
+    simulation_s: float
 
 
-def simulate_world(
-    config: ShortVideoSimulation, *, progress: Callable[[str, float], None]
-) -> World:
-    """Simulates everything; `progress` gets a stage's name and the share done since last called."""
+def simulate_short_video(
+    config: ShortVideoSimulation, *, split: Split, progress: Callable[[str, float], None]
+) -> ShortVideoLogs:
+    """Simulates the platform.
+
+    Args:
+        config: its parameters, valid.
+        split: where the oracle's test period begins.
+        progress: called with a stage's name and the share of it done since the last call.
+
+    Raises:
+        UserError: the parameters bring no session, or the split is not by time.
+    """
     started = time.monotonic()
     catalog_seed, population_seed, log_seed = np.random.SeedSequence(config.seed).spawn(3)
     catalog = make_catalog(config, np.random.default_rng(catalog_seed))
     population = make_population(config, catalog, np.random.default_rng(population_seed))
-    log = simulate_log(
-        config,
-        catalog,
-        population,
-        log_seed,
-        advance=lambda share: progress("sessions", share),
-    )
-    order = order_events(log)
-    simulated_s = time.monotonic() - started
-    test_start = cut_time(order.timestamp, config.train_fraction + config.validation_fraction)
-    return World(
-        catalog=catalog,
-        population=population,
-        log=log,
-        order=order,
-        validation_start=cut_time(order.timestamp, config.train_fraction),
-        test_start=test_start,
-        oracle=truth.make_truth(
-            config,
-            catalog,
-            population,
-            log,
-            split=test_start,
-            advance=lambda share: progress("oracle", share),
-        ),
-        simulated_s=simulated_s,
-    )
-
-
-def write_world(config: ShortVideoSimulation, world: World, directory: Path) -> None:
-    """Writes events, videos, users and truth in the raw log contract."""
-    (directory / "events").mkdir()
-    names = _Names(config, world)
-    shards = -(-len(world.order.slot) // config.events_per_shard)
-    for shard in range(shards):
-        rows = slice(shard * config.events_per_shard, (shard + 1) * config.events_per_shard)
-        write_table(
-            _events(world, names, rows),
-            directory / "events" / f"part-{shard:05d}-of-{shards:05d}",
-            config.format,
+    platform = Platform(config=config, catalog=catalog, population=population)
+    policy = LoggingPolicy(config, catalog)
+    days = [policy.day(number) for number in range(config.days)]
+    log = simulate_log(platform, days, log_seed, advance=lambda share: progress("sessions", share))
+    if not len(log.user):
+        raise UserError(
+            f"config.simulation.sessions_per_day: found {config.sessions_per_day:g}, expected "
+            "enough for at least one session"
         )
-    videos_seed = np.random.SeedSequence([config.seed, 1])
-    write_table(
-        _videos(world.catalog, names, np.random.default_rng(videos_seed)),
-        directory / "videos",
-        config.format,
+    events = order_events(log)
+    simulation_s = time.monotonic() - started
+    cuts = find_cuts(split, events.timestamp)
+    truth = make_truth(
+        platform,
+        days,
+        log,
+        users=users_with_positives_after(log, cuts.test_time),
+        split=cuts.test_time,
+        advance=lambda share: progress("oracle", share),
     )
-    write_table(_users(world.population, names), directory / "users", config.format)
-    oracle = world.oracle
-    write_table(
-        pa.table(
-            {
-                "user_id": names.users.take(pa.array(oracle.user)),
-                "rank": oracle.rank,
-                "video_id": names.videos.take(pa.array(oracle.video)),
-                "expected": oracle.expected,
-            }
-        ),
-        directory / "truth",
-        config.format,
+    return ShortVideoLogs(
+        platform=platform,
+        log=log,
+        events=events,
+        cuts=cuts,
+        truth=truth,
+        simulation_s=simulation_s,
     )
 
 
-def summarize(world: World) -> dict[str, Any]:
-    """Figures of a simulated world, for simulation.json and the command's last line."""
-    log, order, catalog = world.log, world.order, world.catalog
-    relevant_users, relevant_videos = truth.relevant(catalog, log, split=world.test_start)
-    top = world.oracle.rank <= _RECALL_AT
-    counts = np.bincount(order.event, minlength=len(EVENTS))
-    in_test = order.timestamp >= world.test_start
-    new = catalog.upload_time[log.video[order.slot]] >= world.validation_start
-    trained = log.positive & (log.time_s < world.validation_start)
+def summarize_short_video(logs: ShortVideoLogs) -> dict[str, Any]:
+    """Figures of the simulated logs: counts, split times, the oracle's Recall@100."""
+    log, events, catalog = logs.log, logs.events, logs.platform.catalog
+    users = logs.platform.config.users
+    relevant = window_positives(logs.platform, log, split=logs.cuts.test_time)
+    listed = logs.truth.rank <= _RECALL_AT
+    counts = np.bincount(events.event, minlength=len(EVENTS))
+    in_test = events.timestamp >= logs.cuts.test_time
+    after_train = catalog.upload_time[log.video[events.slot]] >= logs.cuts.validation_time
+    train_positives = log.positive & (log.time_s < logs.cuts.validation_time)
     impressions = np.sort(np.bincount(log.video, minlength=len(catalog.creator)))[::-1]
     return {
-        "events": len(order.slot),
+        "events": len(events.slot),
         "events_by_type": {name: int(counts[code]) for code, name in enumerate(EVENTS)},
-        "users": len(world.population.age),
+        "users": users,
         "videos": len(catalog.creator),
-        "sessions": int(log.session.max(initial=-1)) + 1,
+        "sessions": int(log.session.max()) + 1,
         "positives": int(log.positive.sum()),
-        "train_positives_per_user": float(trained.sum() / len(world.population.age)),
-        "impressions_of_top_1_percent": float(
-            impressions[: max(1, len(impressions) // 100)].sum() / max(1, len(log.video))
+        "train_positives_per_user": round(float(train_positives.sum()) / users, 2),
+        "impressions_on_top_1_percent": round(
+            float(impressions[: max(1, len(impressions) // 100)].sum() / len(log.video)), 4
         ),
-        "validation_start": world.validation_start,
-        "test_start": world.test_start,
-        "test_events_on_videos_after_train": float(new[in_test].mean()) if in_test.any() else 0.0,
-        "test_users": len(np.unique(relevant_users)),
-        "oracle_recall_at_100": truth.recall(
-            relevant_users,
-            relevant_videos,
-            listed_users=world.oracle.user[top],
-            listed_videos=world.oracle.video[top],
-            num_videos=len(catalog.creator),
+        **dataclasses.asdict(logs.cuts),
+        "test_events_on_videos_after_train": round(
+            float((after_train & in_test).sum() / max(1, in_test.sum())), 4
         ),
-        "events_per_minute": round(len(order.slot) / world.simulated_s * 60),
+        "test_users": len(np.unique(log.user[relevant])),
+        f"oracle_recall_at_{_RECALL_AT}": mean_recall(
+            users=log.user[relevant].astype(np.int64),
+            videos=log.video[relevant].astype(np.int64),
+            listed_users=logs.truth.user[listed],
+            listed_videos=logs.truth.video[listed],
+        ),
     }
 
 
-class _Names:
-    """Ids as strings, each made once."""
+def write_short_video(logs: ShortVideoLogs, directory: Path) -> None:
+    """Writes events, videos, users and truth in the raw log contract.
 
-    def __init__(self, config: ShortVideoSimulation, world: World) -> None:
-        self.users = _ids("u", config.users)
-        self.videos = _ids("v", config.videos)
-        self.creators = _ids("c", config.creators)
-        self.sessions = _ids("s", int(world.log.session.max(initial=-1)) + 1)
+    `signup_date` and `upload_time` are int64 UTC seconds, `signup_date` at any time of the day;
+    `propensity` is the impression's, on each of its events; `watch_sec` is null but for a watch.
+    """
+    config = logs.platform.config
+    user_id, video_id = names("u", config.users), names("v", config.videos)
+    session_id = names("s", int(logs.log.session.max()) + 1)
+
+    def shard(rows: slice) -> pa.Table:
+        return _events(logs, rows, user_id=user_id, video_id=video_id, session_id=session_id)
+
+    write_shards(
+        shard,
+        directory / "events",
+        rows=len(logs.events.slot),
+        rows_per_shard=config.events_per_shard,
+        log_format=config.format,
+    )
+    truth = {
+        "user_id": user_id.take(pa.array(logs.truth.user)),
+        "rank": logs.truth.rank,
+        "video_id": video_id.take(pa.array(logs.truth.video)),
+        "expected": logs.truth.expected,
+    }
+    words = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(3,)))
+    for name, columns in (
+        ("videos", {"video_id": video_id, **_videos(config, logs.platform.catalog, words)}),
+        ("users", {"user_id": user_id, **_users(logs.platform.population)}),
+        ("truth", truth),
+    ):
+        write_table(pa.table(columns), directory / name, config.format)
 
 
-def _ids(prefix: str, count: int) -> pa.Array:
-    return pa.array([f"{prefix}_{number}" for number in range(count)], pa.string())
-
-
-def _events(world: World, names: _Names, rows: slice) -> pa.Table:
-    log = world.log
-    slot, event = world.order.slot[rows], world.order.event[rows]
+def _events(
+    logs: ShortVideoLogs,
+    rows: slice,
+    *,
+    user_id: pa.Array,
+    video_id: pa.Array,
+    session_id: pa.Array,
+) -> pa.Table:
+    log, catalog = logs.log, logs.platform.catalog
+    slot, event = logs.events.slot[rows], logs.events.event[rows]
+    video = log.video[slot]
     return pa.table(
         {
             "event": pa.array(EVENTS).take(pa.array(event)),
-            "user_id": names.users.take(pa.array(log.user[slot])),
-            "video_id": names.videos.take(pa.array(log.video[slot])),
-            "timestamp": world.order.timestamp[rows],
+            "user_id": user_id.take(pa.array(log.user[slot])),
+            "video_id": video_id.take(pa.array(video)),
+            "timestamp": logs.events.timestamp[rows],
             "watch_sec": pa.array(log.watch_s[slot].astype(np.float64), mask=event != WATCH),
-            "video_duration": world.catalog.duration_s[log.video[slot]],
+            "video_duration": catalog.duration_s[video],
             "position": log.position[slot].astype(np.int32),
             "device": pa.array(DEVICES).take(pa.array(log.device[slot])),
             "network": pa.array(NETWORKS).take(pa.array(log.network[slot])),
             "propensity": log.propensity[slot].astype(np.float64),
-            "session_id": names.sessions.take(pa.array(log.session[slot])),
+            "session_id": session_id.take(pa.array(log.session[slot])),
         }
     )
 
 
-def _videos(catalog: Catalog, names: _Names, rng: np.random.Generator) -> pa.Table:
+def _videos(
+    config: ShortVideoSimulation, catalog: Catalog, rng: np.random.Generator
+) -> dict[str, Any]:
     titles, tags = make_titles_and_tags(catalog, rng)
-    return pa.table(
-        {
-            "video_id": names.videos,
-            "creator_id": names.creators.take(pa.array(catalog.creator)),
-            "title": titles,
-            "category": pa.array(topics.CATEGORIES).take(pa.array(category_of(catalog.subtopic))),
-            "tags": pa.array(tags, pa.list_(pa.string())),
-            "language": pa.array(LANGUAGES).take(pa.array(catalog.language)),
-            "duration_sec": catalog.duration_s,
-            "upload_time": catalog.upload_time,
-        }
-    )
+    return {
+        "creator_id": names("c", config.creators).take(pa.array(catalog.creator)),
+        "title": titles,
+        "category": pa.array(topics.CATEGORIES).take(pa.array(category_of(catalog.subtopic))),
+        "tags": pa.array(tags, pa.list_(pa.string())),
+        "language": pa.array(LANGUAGES).take(pa.array(catalog.language)),
+        "duration_sec": catalog.duration_s,
+        "upload_time": catalog.upload_time,
+    }
 
 
-def _users(population: Population, names: _Names) -> pa.Table:
+def _users(population: Population) -> dict[str, Any]:
     countries = pa.array([country for pair in COUNTRIES for country in pair])
-    return pa.table(
-        {
-            "user_id": names.users,
-            "signup_date": population.signup_time,
-            "country": countries.take(pa.array(2 * population.language + population.country)),
-            "language": pa.array(LANGUAGES).take(pa.array(population.language)),
-            "age": population.age.astype(np.int32),
-            "gender": pa.array(GENDERS).take(pa.array(population.gender)),
-            "subscription": pa.array(SUBSCRIPTIONS).take(pa.array(population.subscription)),
-        }
-    )
+    return {
+        "signup_date": population.signup_time,
+        "country": countries.take(pa.array(2 * population.language + population.country)),
+        "language": pa.array(LANGUAGES).take(pa.array(population.language)),
+        "age": population.age.astype(np.int32),
+        "gender": pa.array(GENDERS).take(pa.array(population.gender)),
+        "subscription": pa.array(SUBSCRIPTIONS).take(pa.array(population.subscription)),
+    }

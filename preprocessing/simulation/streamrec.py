@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from configs.schema import Split
 from configs.simulation import StreamRecSimulation
-from preprocessing.simulation.log import cut_time
-from preprocessing.simulation.output import write_table
+from preprocessing.simulation.arrays import Doubles, Floats, Ints
+from preprocessing.simulation.catalog import DAY_S
+from preprocessing.simulation.cuts import Cuts, find_cuts
+from preprocessing.simulation.output import names, write_shards, write_table
 
-DAY_S = 86_400
 _DEPTHS = (10, 50, 100)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class StreamRecWorld:
+class StreamRecLogs:
     """All that the generator drew.
 
     Attributes:
@@ -35,8 +37,7 @@ class StreamRecWorld:
         user: [num_interactions] int64.
         item: [num_interactions] int64.
         timestamp: [num_interactions] int64, UTC seconds, never falling.
-        validation_start: UTC seconds; the interactions before it train.
-        test_start: UTC seconds.
+        cuts: where the log is split.
     """
 
     profile: Floats
@@ -47,12 +48,19 @@ class StreamRecWorld:
     user: Ints
     item: Ints
     timestamp: Ints
-    validation_start: int
-    test_start: int
+    cuts: Cuts
 
 
-def simulate_streamrec(config: StreamRecSimulation) -> StreamRecWorld:
-    """Draws users, items and interactions."""
+def simulate_streamrec(config: StreamRecSimulation, *, split: Split) -> StreamRecLogs:
+    """Draws users, items and interactions.
+
+    Args:
+        config: the parameters, valid.
+        split: where the log is cut.
+
+    Raises:
+        UserError: the split is not by time.
+    """
     seeds = np.random.SeedSequence(config.seed).spawn(3)
     users_rng, items_rng, rng = (np.random.default_rng(seed) for seed in seeds)
     weight = _weights(config, users_rng)
@@ -70,7 +78,7 @@ def simulate_streamrec(config: StreamRecSimulation) -> StreamRecWorld:
     timestamp = config.start + np.arange(config.interactions) * config.days * DAY_S // (
         config.interactions
     )
-    return StreamRecWorld(
+    return StreamRecLogs(
         profile=users_rng.standard_normal((config.users, config.profile_dim), dtype=np.float32),
         weight=weight,
         content=items_rng.standard_normal((config.items, config.content_dim), dtype=np.float32),
@@ -79,8 +87,7 @@ def simulate_streamrec(config: StreamRecSimulation) -> StreamRecWorld:
         user=user,
         item=item,
         timestamp=timestamp,
-        validation_start=cut_time(timestamp, config.train_fraction),
-        test_start=cut_time(timestamp, config.train_fraction + config.validation_fraction),
+        cuts=find_cuts(split, timestamp),
     )
 
 
@@ -109,7 +116,9 @@ def item_probabilities(weight: Doubles, sizes: Ints, *, noise_scale: float) -> D
     return mass / (mass @ sizes)[:, np.newaxis]
 
 
-def expected_hit_rate(item_probability: Doubles, user_rows: Ints, item_categories: Ints) -> float:
+def expected_hit_rate(
+    item_probability: Doubles, *, user_rows: Ints, item_categories: Ints
+) -> float:
     """Expected share of interactions whose item is in the list made for its user.
 
     Exact given the lists: no interaction is drawn. Items the user has had before count as any
@@ -143,45 +152,48 @@ def oracle_hit_rate(item_probability: Doubles, sizes: Ints, *, depth: int) -> fl
     return float((best * listed).sum(axis=1).mean())
 
 
-def write_streamrec(config: StreamRecSimulation, world: StreamRecWorld, directory: Path) -> None:
+def write_streamrec(config: StreamRecSimulation, logs: StreamRecLogs, directory: Path) -> None:
     """Writes events, videos, users and truth in the raw log contract.
 
-    Beside the contract's columns: videos have `content_vector`, users `profile_vector` and
-    `category_weights` (list<float>, 0 where not preferred, in the order of the category names).
+    Beside the contract's columns, users have `profile_vector` and `category_weights` (list<float>,
+    0 where not preferred, in the order of the category names "c00", "c01", ...). Truth has one row
+    for each user and category: `probability` is that of any one item of the category at each
+    interaction of the user.
     """
-    (directory / "events").mkdir()
-    user_id = pa.array([f"u_{number}" for number in range(config.users)])
-    item_id = pa.array([f"v_{number}" for number in range(config.items)])
+    user_id, item_id = names("u", config.users), names("v", config.items)
     category = pa.array([f"c{number:02d}" for number in range(config.categories)])
-    shards = -(-config.interactions // config.events_per_shard)
-    for shard in range(shards):
-        rows = slice(shard * config.events_per_shard, (shard + 1) * config.events_per_shard)
-        user = world.user[rows]
-        table = pa.table(
+
+    def shard(rows: slice) -> pa.Table:
+        return pa.table(
             {
-                "event": pa.array(["like"]).take(pa.array(np.zeros(len(user), dtype=np.int8))),
-                "user_id": user_id.take(pa.array(user)),
-                "video_id": item_id.take(pa.array(world.item[rows])),
-                "timestamp": world.timestamp[rows],
+                "event": pa.array(["like"] * (rows.stop - rows.start)),
+                "user_id": user_id.take(pa.array(logs.user[rows])),
+                "video_id": item_id.take(pa.array(logs.item[rows])),
+                "timestamp": logs.timestamp[rows],
             }
         )
-        path = directory / "events" / f"part-{shard:05d}-of-{shards:05d}"
-        write_table(table, path, config.format)
+
+    write_shards(
+        shard,
+        directory / "events",
+        rows=config.interactions,
+        rows_per_shard=config.events_per_shard,
+        log_format=config.format,
+    )
     videos = {
         "video_id": item_id,
-        "category": category.take(pa.array(world.category)),
-        "content_vector": _lists(world.content),
+        "category": category.take(pa.array(logs.category)),
+        "content_vector": _lists(logs.content),
     }
     users = {
         "user_id": user_id,
-        "profile_vector": _lists(world.profile),
-        "category_weights": _lists(world.weight.astype(np.float32)),
+        "profile_vector": _lists(logs.profile),
+        "category_weights": _lists(logs.weight.astype(np.float32)),
     }
-    everyone = np.repeat(np.arange(config.users), config.categories)
     truth = {
-        "user_id": user_id.take(pa.array(everyone)),
+        "user_id": user_id.take(pa.array(np.repeat(np.arange(config.users), config.categories))),
         "category": category.take(pa.array(np.tile(np.arange(config.categories), config.users))),
-        "probability": world.item_probability.ravel(),
+        "probability": logs.item_probability.ravel(),
     }
     for name, columns in (("videos", videos), ("users", users), ("truth", truth)):
         write_table(pa.table(columns), directory / name, config.format)
@@ -192,18 +204,17 @@ def _lists(rows: Floats) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows.ravel()))
 
 
-def summarize_streamrec(world: StreamRecWorld) -> dict[str, Any]:
+def summarize_streamrec(logs: StreamRecLogs) -> dict[str, Any]:
     """Figures of the generator's draw and its oracle."""
-    sizes = np.bincount(world.category, minlength=world.weight.shape[1])
+    sizes = np.bincount(logs.category, minlength=logs.weight.shape[1])
     return {
-        "events": len(world.user),
-        "users": len(world.weight),
-        "videos": len(world.category),
-        "validation_start": world.validation_start,
-        "test_start": world.test_start,
+        "events": len(logs.user),
+        "users": len(logs.weight),
+        "videos": len(logs.category),
+        **dataclasses.asdict(logs.cuts),
         "oracle": {
-            f"hr_at_{depth}": oracle_hit_rate(world.item_probability, sizes, depth=depth)
+            f"hr_at_{depth}": oracle_hit_rate(logs.item_probability, sizes, depth=depth)
             for depth in _DEPTHS
         },
-        "random": {f"hr_at_{depth}": depth / len(world.category) for depth in _DEPTHS},
+        "random": {f"hr_at_{depth}": depth / len(logs.category) for depth in _DEPTHS},
     }

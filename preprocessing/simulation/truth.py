@@ -1,40 +1,34 @@
 """The oracle: what a user will be shown and like after the split, by the simulation itself."""
 
 import dataclasses
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from configs.simulation import ShortVideoSimulation
-from preprocessing.simulation import behaviour
-from preprocessing.simulation.catalog import (
-    DAY_S,
-    Catalog,
-    Doubles,
-    Ints,
-    log_duration_ratio,
-)
-from preprocessing.simulation.log import SlotLog
+from preprocessing.simulation.arrays import Bools, Doubles, Ints, concatenate, take
+from preprocessing.simulation.behaviour import look_probability, positive_probability
+from preprocessing.simulation.catalog import DAY_S
+from preprocessing.simulation.log import Log, in_threads
+from preprocessing.simulation.platform import Platform
 from preprocessing.simulation.policy import DayPolicy
-from preprocessing.simulation.population import Population, weekday_factor
-from preprocessing.simulation.sessions import taste
+from preprocessing.simulation.population import weekday_factor
+from preprocessing.simulation.sessions import mean_session_length, reach
 
 _BLOCK = 64
-# Only this many of the likeliest exposures, times `truth_depth`, are weighed by P(positive).
+# P(positive) is worked out for the likeliest exposures only, this many times `truth_depth`: it
+# varies far less than P(shown), and those further down could not reach the list.
 _SHORTLIST = 6
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """The oracle's lists, by user and then by rank.
+    """The oracle's lists, by user and then by rank; arrays [num_rows].
 
-    Attributes, arrays [num_rows]:
+    Attributes:
         user: int64.
         rank: int64, from 1.
         video: int64.
-        expected: float64, P(shown in the test period) * P(positive | shown).
+        expected: float64, P(shown in the test period) * P(positive | shown), falling with rank.
     """
 
     user: Ints
@@ -43,137 +37,161 @@ class Truth:
     expected: Doubles
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Future:
+    """What is left of the log at the split.
+
+    Attributes:
+        days: policies of the days left, the one that the split cuts included.
+        weight: [len(days)] float64, sessions relative to an average whole day.
+        candidates: videos uploaded before the split: the first so many of the catalog.
+        progress: share of the log that has passed half way through what is left.
+    """
+
+    days: list[DayPolicy]
+    weight: Doubles
+    candidates: int
+    progress: float
+
+
 def make_truth(
-    config: ShortVideoSimulation,
-    catalog: Catalog,
-    population: Population,
-    log: SlotLog,
+    platform: Platform,
+    days: list[DayPolicy],
+    log: Log,
     *,
+    users: Ints,
     split: int,
     advance: Callable[[float], None],
 ) -> Truth:
-    """The oracle at the split, for users with a positive after it.
+    """The oracle at the split.
 
-    P(shown) = 1 - exp(-expected number of times it would be drawn by the end of the log), with
-    each remaining day's own policy and taste, and the mass of what was shown before the split
-    taken out. P(positive | shown) is for an average position and the taste half way through.
-    Candidates: videos uploaded before the split and not shown to the user before it.
+    P(shown) = 1 - exp(-expected number of draws), over the days left with each day's policy, the
+    user's taste by then, and the mass on what was shown before the split taken out; sessions come
+    as a Poisson process. P(positive | shown) is for an average position, with the taste half way
+    through. Candidates: videos uploaded before the split and not shown to the user before it.
 
     Args:
-        config: the simulation.
-        catalog: the videos.
-        population: the users.
+        platform: what was simulated.
+        days: the policy of every day of the log.
         log: all that happened.
-        split: UTC seconds at which the test period starts.
+        users: [num_users] int64, whose lists to make.
+        split: UTC second at which the test period begins.
         advance: called with the share of users done since the last call.
     """
     before = log.time_s < split
-    users = np.unique(log.user[log.positive & ~before]).astype(np.int64)
-    first_day = (split - config.start) // DAY_S
-    days = [DayPolicy(config, catalog, day=day) for day in range(first_day, config.days)]
-    busy = []
-    for number in range(first_day, config.days):
-        day_start = config.start + number * DAY_S
-        left = min(1.0, (day_start + DAY_S - split) / DAY_S)
-        busy.append(left * weekday_factor(day_start))
-    candidates = int(np.searchsorted(catalog.upload_time, split))
-    shown_user = log.user[before]
-    shown_video = log.video[before]
-    starts = np.searchsorted(shown_user, np.arange(config.users + 1))
-    look = _mean_look(config)
-    halfway = (first_day + config.days) / 2 / config.days
+    future = _future(platform, days, split=split)
+    video = log.video[before].astype(np.int64)
+    bounds = np.searchsorted(log.user[before], np.arange(platform.config.users + 1))
 
     def run(block: Ints) -> Truth:
-        rate = population.sessions_per_day[block] * _mean_session_length(config)
-        exposure = np.zeros((len(block), candidates))
-        row = np.repeat(np.arange(len(block)), starts[block + 1] - starts[block])
-        video = np.concatenate([shown_video[starts[u] : starts[u + 1]] for u in block])
-        for day, factor in zip(days, busy, strict=True):
-            mixture = day.mixture(day.taste_weights(population, block))
-            taken = np.bincount(row, weights=mixture.probability(row, video), minlength=len(block))
-            width = min(day.available, candidates)
-            scale = factor * rate / (1 - taken)
-            exposure[:, :width] += scale[:, np.newaxis] * mixture.dense_probability()[:, :width]
-        exposure[row, video] = 0
-        depth = min(config.truth_depth, candidates)
-        shortlist = min(_SHORTLIST * depth, candidates)
-        likely = np.argpartition(exposure, candidates - shortlist, axis=1)[:, -shortlist:]
-        rows = np.repeat(np.arange(len(block)), shortlist)
-        videos = likely.ravel()
-        given = behaviour.chances(
-            config,
-            taste=taste(
-                config,
-                catalog,
-                population,
-                vectors=population.taste(block, halfway)[rows],
-                users=block[rows],
-                videos=videos,
-            ),
-            quality=catalog.quality[videos],
-            log_duration=log_duration_ratio(catalog.duration_s[videos]),
-        )
-        positive = look * behaviour.positive_probability(config, given)
-        expected = (-np.expm1(-exposure[rows, videos]) * positive).reshape(likely.shape)
-        order = np.argsort(-expected, axis=1, kind="stable")[:, :depth]
-        return Truth(
-            user=np.repeat(block, depth),
-            rank=np.tile(np.arange(1, depth + 1), len(block)),
-            video=np.take_along_axis(likely, order, axis=1).ravel(),
-            expected=np.take_along_axis(expected, order, axis=1).ravel(),
+        lengths = bounds[block + 1] - bounds[block]
+        return _lists(
+            platform,
+            future,
+            users=block,
+            shown_row=np.repeat(np.arange(len(block)), lengths),
+            shown_video=np.concatenate([video[bounds[u] : bounds[u + 1]] for u in block]),
         )
 
-    blocks = [users[begin : begin + _BLOCK] for begin in range(0, len(users), _BLOCK)]
-    parts: list[Truth] = []
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        for block, part in zip(blocks, pool.map(run, blocks), strict=True):
-            parts.append(part)
-            advance(len(block) / len(users))
-    return Truth(
-        **{
-            field.name: np.concatenate([getattr(part, field.name) for part in parts])
-            for field in dataclasses.fields(Truth)
-        }
+    blocks = [users[start : start + _BLOCK] for start in range(0, len(users), _BLOCK)]
+    nobody = np.empty(0, dtype=np.int64)
+    parts = [Truth(user=nobody, rank=nobody, video=nobody, expected=np.empty(0))]
+    for block, part in zip(blocks, in_threads(run, blocks), strict=True):
+        parts.append(part)
+        advance(len(block) / len(users))
+    return concatenate(parts)
+
+
+def _future(platform: Platform, days: list[DayPolicy], *, split: int) -> _Future:
+    config = platform.config
+    first = min(max(0, (split - config.start) // DAY_S), config.days - 1)
+    weight = []
+    for number in range(first, config.days):
+        day_start = config.start + number * DAY_S
+        left = min(1.0, max(0.0, (day_start + DAY_S - split) / DAY_S))
+        weight.append(left * weekday_factor(day_start))
+    return _Future(
+        days=days[first:],
+        weight=np.array(weight),
+        candidates=int(np.searchsorted(platform.catalog.upload_time, split)),
+        progress=(first + config.days) / 2 / config.days,
     )
 
 
-def relevant(catalog: Catalog, log: SlotLog, *, split: int) -> tuple[Ints, Ints]:
-    """What a window query at the split is judged by.
+def _lists(
+    platform: Platform, future: _Future, *, users: Ints, shown_row: Ints, shown_video: Ints
+) -> Truth:
+    """The lists of a block of users, given what each was shown before the split."""
+    rate = platform.population.sessions_per_day[users] * mean_session_length(platform)
+    draws = np.zeros((len(users), future.candidates), dtype=np.float32)
+    for day, weight in zip(future.days, future.weight, strict=True):
+        mixture = day.mixture(platform.population, users)
+        mass = mixture.probability(shown_row, shown_video)
+        left = 1 - np.bincount(shown_row, weights=mass, minlength=len(users))
+        scale = (weight * rate / left).astype(np.float32)
+        width = min(day.available, future.candidates)
+        draws[:, :width] += scale[:, np.newaxis] * mixture.all_probabilities()[:, :width]
+    draws[shown_row, shown_video] = 0
+
+    depth = min(platform.config.truth_depth, future.candidates)
+    shortlist = min(_SHORTLIST * depth, future.candidates)
+    likely = np.argpartition(draws, future.candidates - shortlist, axis=1)[:, -shortlist:]
+    row = np.repeat(np.arange(len(users)), shortlist)
+    video = likely.ravel()
+    vectors = platform.population.taste(users, future.progress)[row]
+    taste = platform.taste(vectors, users=users[row], videos=video)
+    positive = positive_probability(platform.config, platform.chances(taste, videos=video))
+    shown = -np.expm1(-draws[row, video].astype(np.float64))
+    expected = (shown * positive * _mean_look(platform)).reshape(likely.shape)
+    order = np.argsort(-expected, axis=1, kind="stable")[:, :depth]
+    truth = Truth(
+        user=np.repeat(users, depth),
+        rank=np.tile(np.arange(1, depth + 1), len(users)),
+        video=np.take_along_axis(likely, order, axis=1).ravel(),
+        expected=np.take_along_axis(expected, order, axis=1).ravel(),
+    )
+    # A small catalog may have fewer candidates left than the list is long.
+    return take(truth, truth.expected > 0)
+
+
+def _mean_look(platform: Platform) -> float:
+    """P(looked at) averaged over slots."""
+    share = reach(platform)
+    look = look_probability(platform.config, np.arange(len(share)))
+    return float((share * look).sum() / share.sum())
+
+
+def users_with_positives_after(log: Log, split: int) -> Ints:
+    """Users with a positive on anything shown after the split, ascending; int64."""
+    return np.unique(log.user[log.positive & (log.time_s >= split)]).astype(np.int64)
+
+
+def window_positives(platform: Platform, log: Log, *, split: int) -> Bools:
+    """Which slots a query of each user at the split is judged by: [num_slots] bool.
+
+    They are the positives shown after the split, of videos uploaded before it.
+    """
+    known = platform.catalog.upload_time[log.video] < split
+    return log.positive & (log.time_s >= split) & known
+
+
+def mean_recall(
+    *, users: Ints, videos: Ints, listed_users: Ints, listed_videos: Ints
+) -> float | None:
+    """Mean over users of the share of their relevant videos that their lists hold.
+
+    Args:
+        users: [num_relevant] int64, with `videos` the pairs that are relevant, each once.
+        videos: [num_relevant] int64.
+        listed_users: [num_listed] int64, with `listed_videos` the pairs that are listed.
+        listed_videos: [num_listed] int64.
 
     Returns:
-        users and videos, [num_relevant] int64 each: the positives shown after the split, of
-        videos uploaded before it.
+        In [0, 1]; None if nothing is relevant.
     """
-    chosen = log.positive & (log.time_s >= split) & (catalog.upload_time[log.video] < split)
-    return log.user[chosen].astype(np.int64), log.video[chosen].astype(np.int64)
-
-
-def recall(
-    relevant_users: Ints,
-    relevant_videos: Ints,
-    *,
-    listed_users: Ints,
-    listed_videos: Ints,
-    num_videos: int,
-) -> float:
-    """Mean over users of the share of their relevant videos that are in their lists."""
-    listed = listed_users * num_videos + listed_videos
-    hit = np.isin(relevant_users * num_videos + relevant_videos, listed)
-    _, place = np.unique(relevant_users, return_inverse=True)
+    if not len(users):
+        return None
+    width = 1 + max(int(videos.max()), int(listed_videos.max(initial=0)))
+    hit = np.isin(users * width + videos, listed_users * width + listed_videos)
+    _, place = np.unique(users, return_inverse=True)
     return float(np.mean(np.bincount(place, weights=hit) / np.bincount(place)))
-
-
-def _session_lengths(config: ShortVideoSimulation) -> Doubles:
-    """P(session longer than n), n = 0 ... session_max - 1, of the capped geometric."""
-    return (1 - 1 / config.impressions_per_session) ** np.arange(config.session_max)
-
-
-def _mean_session_length(config: ShortVideoSimulation) -> float:
-    return float(_session_lengths(config).sum())
-
-
-def _mean_look(config: ShortVideoSimulation) -> float:
-    """P(looked at) averaged over slots."""
-    share = _session_lengths(config)
-    look = behaviour.look_probability(config, np.arange(config.session_max))
-    return float((share * look).sum() / share.sum())

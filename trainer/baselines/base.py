@@ -7,7 +7,8 @@ from typing import Protocol, Self
 import numpy as np
 import scipy.sparse as sp
 
-from trainer.queries import UNKNOWN_ITEM, Int64Array, Interactions, Queries
+from preprocessing.features import UNKNOWN_ITEM
+from trainer.queries import Int64Array, Interactions, Queries
 from trainer.retrieval import Float32Array, Scorer
 
 

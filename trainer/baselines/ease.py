@@ -7,8 +7,9 @@ from typing import Self
 import numpy as np
 import scipy.linalg
 
+from preprocessing.features import UNKNOWN_ITEM
 from trainer.baselines.base import binary_history, popularity_backfill, user_items
-from trainer.queries import UNKNOWN_ITEM, Int64Array, Interactions, Queries
+from trainer.queries import Int64Array, Interactions, Queries
 from trainer.retrieval import Float32Array
 
 

@@ -7,8 +7,9 @@ from typing import Self
 import numpy as np
 import scipy.sparse as sp
 
+from preprocessing.features import UNKNOWN_ITEM
 from trainer.baselines.base import or_backfill, popularity_backfill
-from trainer.queries import UNKNOWN_ITEM, Int64Array, Interactions, Queries
+from trainer.queries import Int64Array, Interactions, Queries
 from trainer.retrieval import Float32Array
 
 

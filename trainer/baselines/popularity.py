@@ -6,10 +6,9 @@ from typing import Self
 
 import numpy as np
 
-from trainer.queries import UNKNOWN_ITEM, Interactions, Queries
+from preprocessing.features import SECONDS_PER_DAY, UNKNOWN_ITEM
+from trainer.queries import Interactions, Queries
 from trainer.retrieval import Float32Array
-
-_SECONDS_PER_DAY = 86_400
 
 
 class Popularity:
@@ -49,7 +48,7 @@ class RecentPopularity:
 
     def fit(self, interactions: Interactions) -> Self:
         """See `Baseline`."""
-        recent = interactions.time >= interactions.end_time - self._days * _SECONDS_PER_DAY
+        recent = interactions.time >= interactions.end_time - self._days * SECONDS_PER_DAY
         counts = np.bincount(interactions.item[recent], minlength=interactions.num_items)
         counts[UNKNOWN_ITEM] = 0
         pairs = np.stack([counts, interactions.item_counts], axis=1)

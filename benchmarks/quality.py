@@ -1,0 +1,181 @@
+"""How good the recommendations are: one row of the README's table a command.
+
+    python -m benchmarks.quality --row=short-video --workdir=/tmp/quality
+    python -m benchmarks.quality --row=streamrec --workdir=/tmp/quality
+    python -m benchmarks.quality --row=ml1m-loo --data=MOVIELENS_1M --workdir=/tmp/quality
+    python -m benchmarks.quality --row=ml1m-time90 --data=MOVIELENS_1M --workdir=/tmp/quality
+
+MOVIELENS_1M holds events.parquet, videos.parquet and users.parquet in the raw log contract, every
+rating a like. Each row runs the preset as it is: logs, dataset, training, evaluation on the test
+split. Rows that are there from an earlier run are used again.
+"""
+
+import enum
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from absl import flags
+from rich.console import Console
+
+from configs import default, movielens, streamrec
+from configs.cli import console, run_app
+from configs.errors import UserError
+from configs.schema import Config
+from preprocessing.job import preprocess
+from preprocessing.simulate import simulate
+from preprocessing.simulation.streamrec import expected_hit_rate
+from serving.offline import embed_requests, exact_lists
+from serving.requests import build_request, load_states
+from trainer.restore import restore_run
+from trainer.train import train_and_evaluate
+
+
+class Row(enum.Enum):
+    """A line of the table."""
+
+    ML1M_LOO = "ml1m-loo"
+    ML1M_TIME90 = "ml1m-time90"
+    SHORT_VIDEO = "short-video"
+    STREAMREC = "streamrec"
+
+
+_ROW = flags.DEFINE_enum_class("row", None, Row, "Which line of the table.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where all is written.", required=True)
+_DATA = flags.DEFINE_string("data", None, "Directory of the MovieLens-1M tables.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One row's run.
+
+    Attributes:
+        config: the preset.
+        root: everything of the row is below it.
+        logs: directory of the raw tables.
+        seconds: by stage.
+    """
+
+    config: Config
+    root: Path
+    logs: Path
+    seconds: dict[str, float]
+
+    def stage(self, name: str, done: Path, work: Callable[[], Any]) -> None:
+        """Does a stage's work unless its result is there; notes how long it took."""
+        if done.exists():
+            return
+        begin = time.perf_counter()
+        work()
+        self.seconds[name] = round(time.perf_counter() - begin, 1)
+
+
+def run_row(
+    config: Config, *, row: Row, root: Path, data: Path | None, out: Console
+) -> dict[str, Any]:
+    """Logs to metrics for one row.
+
+    Args:
+        config: the preset of the row.
+        row: which one.
+        root: everything is written below it.
+        data: raw tables; simulated where there are none.
+        out: for progress.
+
+    Returns:
+        The test metrics with the seconds of each stage.
+    """
+    run = Run(config=config, root=root, logs=data or root / "logs", seconds={})
+    if data is None:
+        run.stage(
+            "simulate",
+            run.logs,
+            lambda: simulate(
+                config.simulation, split=config.data.split, output=str(run.logs), display=out
+            ),
+        )
+    tables = {
+        "events": run.logs / ("events.parquet" if data else "events"),
+        "videos": run.logs / "videos.parquet",
+        "users": run.logs / "users.parquet",
+    }
+    run.stage(
+        "preprocess",
+        root / "dataset" / "manifest.json",
+        lambda: preprocess(
+            config,
+            tables={name: str(path) for name, path in tables.items()},
+            output=root / "dataset",
+            display=out,
+        ),
+    )
+    truth = run.logs / "truth.parquet"
+    run.stage(
+        "train and evaluate",
+        root / "run" / "metrics.json",
+        lambda: train_and_evaluate(
+            config,
+            root / "dataset",
+            root / "run",
+            console=out,
+            compare_lists=truth if row is Row.SHORT_VIDEO else None,
+        ),
+    )
+    metrics = json.loads((root / "run" / "metrics.json").read_text())
+    found = {p: each["models"] for p, each in metrics["protocols"].items()}
+    result: dict[str, Any] = {"row": row.value, "seconds": run.seconds, "protocols": found}
+    if row is Row.SHORT_VIDEO:
+        window = found["window"]
+        ours, oracle = window["streamrec"]["Recall@100"], window["truth"]["Recall@100"]
+        result["recall@100 over the oracle's"] = round(ours / oracle, 4)
+    if row is Row.STREAMREC:
+        result |= _expected(root, run.logs)
+    return result
+
+
+def _expected(root: Path, logs: Path) -> dict[str, float]:
+    """Expected HR@100 of every user's exact list, and the oracle's."""
+    _, dataset, model, _ = restore_run(root / "run")
+    truth = pl.read_parquet(logs / "truth.parquet").sort("user_id", "category")
+    categories = truth["category"].unique().sort().to_list()
+    probability = truth["probability"].to_numpy().reshape(-1, len(categories))
+    users = truth["user_id"].unique(maintain_order=True).to_list()
+    states = load_states(dataset.root, dataset.manifest, dataset.spec, user_ids=users)
+    vectors = embed_requests(model, dataset, build_request(dataset.spec, states))
+    day = dataset.manifest.splits.last_day
+    lists = exact_lists(vectors, model.embed_catalog(dataset.catalog.size, day=day)[1:], 100)
+    of_item = np.array([categories.index(c) for c in dataset.catalog.columns["category"][1:]])
+    rows = np.searchsorted(np.array(users), states.user_id)  # users are sorted
+    ours = expected_hit_rate(probability, rows, of_item[lists])
+    oracle = json.loads((logs / "simulation.json").read_text())["oracle"]["HR@100"]
+    return {"expected HR@100": ours, "oracle": oracle, "over the oracle's": round(ours / oracle, 4)}
+
+
+def main(argv: list[str]) -> dict[str, Any]:
+    """Runs one row."""
+    del argv
+    row: Row = _ROW.value
+    presets: dict[Row, Callable[[], Config]] = {
+        Row.ML1M_LOO: lambda: movielens.get_config("loo"),
+        Row.ML1M_TIME90: lambda: movielens.get_config("time90"),
+        Row.SHORT_VIDEO: default.get_config,
+        Row.STREAMREC: streamrec.get_config,
+    }
+    needs_data = row in (Row.ML1M_LOO, Row.ML1M_TIME90)
+    if needs_data != (_DATA.value is not None):
+        raise UserError(
+            f"--data: found {_DATA.value}, expected "
+            + ("the MovieLens-1M tables" if needs_data else "none, since this row simulates")
+        )
+    root = Path(_WORKDIR.value) / row.value
+    data = Path(_DATA.value) if _DATA.value else None
+    return run_row(presets[row]().validate(), row=row, root=root, data=data, out=console())
+
+
+if __name__ == "__main__":
+    run_app(main)
