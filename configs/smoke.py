@@ -9,7 +9,7 @@ def get_config() -> Config:
     """The smoke run."""
     config = default.get_config()
     config.simulation = ShortVideoSimulation(users=400, videos=600, creators=60)
-    config.data = Data(partitions=3, shards=2, rows_per_record=64, max_next_queries=500)
+    config.data = Data(partitions=3, shards=2, rows_per_record=64, max_next_queries=1_000)
     config.model.embedding_dim = 16
     config.model.residual_width = 32
     config.model.residual_blocks = 1

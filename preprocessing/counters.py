@@ -41,8 +41,8 @@ def of(summary: dict[str, Any], files: tuple[SourceFile, ...]) -> dict[str, Any]
 
 def _of_events(summary: dict[str, Any], file: SourceFile) -> dict[str, Any]:
     events, labels = summary["tables"]["events"], summary["labels"]
-    read = events["read"].get(file.path, 0)
-    dead = events["dead_letter"].get(file.path, {})
+    read = events["read"][file.path]
+    dead = events["dead_letter"][file.path]
     duplicate = labels["duplicate"].get(str(file.index), 0)
     status = labels["status"].get(str(file.index), {})
     valid = sum(status.values())

@@ -94,7 +94,7 @@ def write_assets(
     folder: str,
     spec: FeatureSpec,
     catalog: tuple[bytes, int],
-    sums: assets.Sums,
+    tally_rows: Tally,
 ) -> list[Written]:
     """Writes vocabularies and scales."""
     of_items = assets.item_value_counts(unpack(catalog[0]), spec)
@@ -102,7 +102,7 @@ def write_assets(
     assert counts is not None
     found: dict[str, dict[str, Any]] = {
         "vocabularies": assets.vocabularies(counts, spec),
-        "statistics": assets.scales(sums, spec),
+        "statistics": assets.scales(tally_rows["scales"], spec),
     }
     for part, body in found.items():
         write_json(posixpath.join(folder, f"{part}.json"), body)

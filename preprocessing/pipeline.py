@@ -6,7 +6,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
 from preprocessing import outputs, stages, tally
-from preprocessing.contract import TABLES, Table
+from preprocessing.contract import Table
 from preprocessing.features import FeatureSpec
 from preprocessing.sources import SourceFile
 
@@ -29,30 +29,27 @@ def define_pipeline(
         folder: where files are written; `summary.json` there is written last and says what else is.
     """
     data = spec.data
-    given = [table for table in TABLES if any(f.table == table for f in files)]
 
     # Lines and rows become typed columns, and go to the group of their user. What breaks the
     # contract goes aside; if that is too much, nothing below runs.
-    read = {
-        table: root
-        | f"{table}: files" >> beam.Create([f for f in files if f.table == table])
-        | f"{table}: spread" >> beam.Reshuffle()
-        | f"{table}: read"
-        >> beam.ParDo(stages.Read(tables[table], data.partitions)).with_outputs(
-            "dead", "tally", main="rows"
+    read = (
+        root
+        | "files" >> beam.Create(files)
+        | "spread" >> beam.Reshuffle()
+        | "read"
+        >> beam.ParDo(stages.Read(tables, data.partitions)).with_outputs(
+            "videos", "users", "dead", "tally", main="events"
         )
-        for table in TABLES
-    }
+    )
     tally_read = (
-        [read[table].tally for table in TABLES]
-        | "all tallies" >> beam.Flatten()
-        | "add tallies" >> beam.CombineGlobally(tally.add)
-        | "check tables" >> beam.Map(stages.check_tables, tables, given, data.max_bad_fraction)
+        read.tally
+        | "add tallies" >> beam.CombineGlobally(tally.add).without_defaults()
+        | "check tables" >> beam.Map(stages.check_tables, files, tables, data.max_bad_fraction)
     )
 
     # One event for each (name, user, video, time), in order, all of a user's in one place.
     events = (
-        read["events"].rows
+        read.events
         | "events by group" >> beam.GroupByKey()
         | "deduplicate"
         >> beam.ParDo(stages.Deduplicate(spec), AsSingleton(tally_read)).with_outputs(
@@ -60,7 +57,7 @@ def define_pipeline(
         )
     )
     videos = (
-        read["videos"].rows
+        read.videos
         | "videos together" >> beam.GroupByKey()
         | "one row a video" >> beam.Map(stages.one_row_a_video, AsSingleton(tally_read))
     )
@@ -69,12 +66,12 @@ def define_pipeline(
     days = (
         events.events
         | "count days" >> beam.Map(stages.count_days)
-        | "add days" >> beam.CombineGlobally(stages.add_days)
+        | "add days" >> beam.CombineGlobally(stages.add_days).without_defaults()
     )
     splits = (
         events.events
         | "count seconds" >> beam.Map(stages.count_seconds, spec, AsSingleton(days))
-        | "add seconds" >> beam.CombineGlobally(tally.add)
+        | "add seconds" >> beam.CombineGlobally(tally.add).without_defaults()
         | "find splits" >> beam.Map(stages.cut, spec, AsSingleton(days))
     )
 
@@ -85,11 +82,13 @@ def define_pipeline(
     tally_labels = (
         (labelled.tally, events.tally)
         | "label tallies" >> beam.Flatten()
-        | "add label tallies" >> beam.CombineGlobally(tally.add)
+        | "add label tallies" >> beam.CombineGlobally(tally.add).without_defaults()
         | "check labels" >> beam.Map(stages.check_labels, AsSingleton(splits))
     )
-    next_limit = labelled.hashes | "next queries" >> beam.CombineGlobally(
-        stages.SmallestHashes(data.max_next_queries)
+    next_limit = (
+        labelled.hashes
+        | "next queries"
+        >> beam.CombineGlobally(stages.SmallestHashes(data.max_next_queries)).without_defaults()
     )
 
     # The catalog numbers all items; statistics of items by day follow its numbers.
@@ -113,7 +112,7 @@ def define_pipeline(
 
     # Rows and queries, each as of its own moment, then to the file that its hash says.
     rows = (
-        {"events": labelled.events, "users": read["users"].rows}
+        {"events": labelled.events, "users": read.users}
         | "users to their events" >> beam.CoGroupByKey()
         | "rows"
         >> beam.ParDo(
@@ -122,7 +121,7 @@ def define_pipeline(
             AsSingleton(catalog),
             AsSingleton(statistics),
             AsSingleton(next_limit),
-        ).with_outputs("users", "positives", "values", "scales", "tally", main="rows")
+        ).with_outputs("users", "positives", "values", "tally", main="rows")
     )
     written = [
         rows.rows
@@ -136,19 +135,21 @@ def define_pipeline(
         | "write positives" >> beam.Map(outputs.write_positives, folder),
         catalog | "write catalog" >> beam.Map(outputs.write_catalog, folder),
         statistics | "write statistics" >> beam.Map(outputs.write_item_statistics, folder, spec),
-        [read[table].dead for table in TABLES]
-        | "all dead letters" >> beam.Flatten()
+        read.dead
         | "dead letters together" >> beam.GroupByKey()
         | "write dead letters" >> beam.Map(outputs.write_dead_letters, folder),
     ]
-    sums = rows.scales | "add scales" >> beam.CombineGlobally(tally.add)
-    values = rows.values | "values together" >> beam.GroupByKey()
-    written.append(
-        values
-        | "write assets"
-        >> beam.FlatMap(outputs.write_assets, folder, spec, AsSingleton(catalog), AsSingleton(sums))
+    tally_rows = (
+        rows.tally | "add row tallies" >> beam.CombineGlobally(tally.add).without_defaults()
     )
-    tally_rows = rows.tally | "add row tallies" >> beam.CombineGlobally(tally.add)
+    written.append(
+        rows.values
+        | "values together" >> beam.GroupByKey()
+        | "write assets"
+        >> beam.FlatMap(
+            outputs.write_assets, folder, spec, AsSingleton(catalog), AsSingleton(tally_rows)
+        )
+    )
     (
         written
         | "all files" >> beam.Flatten()

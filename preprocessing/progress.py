@@ -16,7 +16,7 @@ from configs.errors import UserError
 # Beam's local runner says here, and only here, which of its stages it works on.
 _RUNNER_LOG = "apache_beam.runners.portability.fn_api_runner.fn_runner.run_bundle"
 _STAGES = {
-    "-read-ParDo-Read-": "reading and checking tables",
+    "_read-ParDo-Read-": "reading and checking tables",
     "_deduplicate-": "putting events in order",
     "_label-": "labelling",
     "_catalog_": "numbering items",

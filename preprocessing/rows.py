@@ -21,10 +21,8 @@ from preprocessing.contract import EVENT, VIDEO_ID
 from preprocessing.events import in_order
 from preprocessing.features import (
     ITEM,
-    LABEL_COLUMNS,
     TIMESTAMP,
     USER_ID,
-    Column,
     FeatureSpec,
     columns_of,
 )
@@ -40,6 +38,9 @@ Int64s = npt.NDArray[np.int64]
 
 HASH = "hash"
 """Orders the rows of a file; not written."""
+
+_NOT_LOGGED = {"position": -1, "propensity": 0.0, "session_id": ""}
+_LOGGED_TYPE = {"position": pl.Int64(), "propensity": pl.Float64(), "session_id": pl.String()}
 
 
 @dataclass(frozen=True)
@@ -229,9 +230,10 @@ class Group:
         day = moments.time // DAY_S
         own, origin = events[labels], events[self._origin[labels]]
         logged = {
-            name: _or_else(origin, own, column)
-            for name, column in {c.name: c for c in LABEL_COLUMNS}.items()
-            if name in ("position", "propensity", "session_id")
+            name: pl.DataFrame({"own": own[name], "origin": origin[name]})
+            .select(pl.coalesce("origin", "own", pl.lit(missing, _LOGGED_TYPE[name])))
+            .to_series()
+            for name, missing in _NOT_LOGGED.items()
         }
         return {
             ITEM: pl.Series(line.item[labels]),
@@ -311,12 +313,6 @@ def _take(frame: pl.DataFrame, rows: Int64s) -> pl.DataFrame:
     index = pl.Series(rows)
     index = index.set(index < 0, None)
     return frame.select(pl.all().gather(index))
-
-
-def _or_else(first: pl.DataFrame, second: pl.DataFrame, column: Column) -> pl.Series:
-    both = first.select(column.name).with_columns(second[column.name].alias("other"))
-    either = both.select(pl.coalesce(column.name, "other"))
-    return either.select(as_column(column)).to_series()
 
 
 def _look_up(codes: pl.Series, values: pl.Series) -> pl.Series:

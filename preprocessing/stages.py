@@ -41,32 +41,34 @@ Days = tuple[Histogram, int, int]
 
 
 class Read(beam.DoFn):
-    """Files to (group, frame); all videos are one group."""
+    """Files to (group, frame): events, and tagged `videos`, all in one group, and `users`."""
 
-    def __init__(self, table: Table, partitions: int):
+    def __init__(self, tables: Mapping[str, Table], partitions: int):
         """Takes what the files hold, and how many groups users are put in."""
-        self._table = table
+        self._tables = tables
         self._partitions = partitions
 
     def process(self, file: SourceFile) -> Iterator[Any]:
         """Yields frames, and tagged `dead` and `tally` what was wrong and how much there was."""
-        table = self._table
+        table = self._tables[file.table]
         if file.is_parquet:
             names = [name for name in read_schema(file).names if name in table.fields]
             chunks = (parse_batch(rows, first, table) for first, rows in read_batches(file, names))
         else:
             chunks = (parse_lines(lines, first, table) for first, lines in read_lines(file))
+        yield TaggedOutput("tally", tally.of_file(file))
         for parsed in chunks:
             yield TaggedOutput("tally", tally.of_chunk(file, parsed))
             if len(parsed.dead):
                 dead = parsed.dead.with_columns(pl.lit(file.path).alias(FILE))
                 yield TaggedOutput("dead", (0, pack(dead)))
             rows = parsed.rows.with_columns(pl.lit(file.index, dtype=pl.Int32).alias(FILE))
-            if USER_ID in rows.columns:
-                group = hash_strings(rows[USER_ID]) % np.uint64(self._partitions)
-                yield from split_by(rows, group.astype(np.int64))
-            else:
-                yield 0, pack(rows)
+            if file.table == "videos":
+                yield TaggedOutput("videos", (0, pack(rows)))
+                continue
+            group = hash_strings(rows[USER_ID]) % np.uint64(self._partitions)
+            for part in split_by(rows, group.astype(np.int64)):
+                yield part if file.table == "events" else TaggedOutput("users", part)
 
 
 def split_by(frame: pl.DataFrame, group: np.ndarray) -> Iterator[Packed]:
@@ -77,10 +79,13 @@ def split_by(frame: pl.DataFrame, group: np.ndarray) -> Iterator[Packed]:
 
 
 def check_tables(
-    found: tally.Tally, tables: Mapping[str, Table], given: list[str], max_bad_fraction: float
+    found: tally.Tally,
+    files: tuple[SourceFile, ...],
+    tables: Mapping[str, Table],
+    max_bad_fraction: float,
 ) -> tally.Tally:
     """Passes the tally on if every table that was given is fit for work."""
-    for table in given:
+    for table in dict.fromkeys(file.table for file in files):
         tally.check_readable(table, found, max_bad_fraction)
         check_present(tables[table], found[table]["present"])
     return found
@@ -292,15 +297,14 @@ class Rows(beam.DoFn):
             profiles = empty_rows(self._users)
         profiles, dropped = deduplicate_table(profiles, USER_ID)
         unknown = events.join(profiles, on=USER_ID, how="anti").height
-        yield TaggedOutput("tally", {"unknown_user": unknown, "duplicate_user": dropped})
-
         of_group = Group(events, profiles, world)
         train = of_group.train()
         yield TaggedOutput("values", (0, pack(assets.value_counts(train, spec))))
-        sums = assets.scale_sums(
+        scales = assets.scale_sums(
             train, spec=spec, catalog=world.catalog, statistics=world.statistics
         )
-        yield TaggedOutput("scales", sums)
+        counts = {"unknown_user": unknown, "duplicate_user": dropped, "scales": scales}
+        yield TaggedOutput("tally", counts)
         yield TaggedOutput("users", (0, pack(of_group.latest())))
         yield TaggedOutput("positives", (0, pack(of_group.positives())))
         for part, frame in {"train": train, **of_group.queries()}.items():

@@ -30,6 +30,18 @@ def _add_into(total: Tally, tally: Tally, *, keep_least: bool) -> None:
             total[key] = min(total[key], value) if keep_least else total[key] + value
 
 
+def of_file(file: SourceFile) -> Tally:
+    """What a file adds before anything of it is read."""
+    return {
+        file.table: {
+            "read": {file.path: 0},
+            "dead_letter": {file.path: {}},
+            _EXAMPLES: {},
+            "present": {},
+        }
+    }
+
+
 def of_chunk(file: SourceFile, parsed: Parsed) -> Tally:
     """What a chunk of a file adds: rows read, dead letters by reason, columns that it has."""
     reasons = parsed.dead["reason"].value_counts().rows()
@@ -53,8 +65,8 @@ def check_readable(table: str, tally: Tally, max_bad_fraction: float) -> None:
     Raises:
         UserError: with the three most common reasons and an example of each.
     """
-    found = tally.get(table, {})
-    read = sum(found.get("read", {}).values())
+    found = tally[table]
+    read = sum(found["read"].values())
     if read == 0:
         raise UserError(f"--{table}: found no rows, expected at least one")
     reasons: dict[str, int] = add([{"sum": r} for r in found["dead_letter"].values()])["sum"]

@@ -81,8 +81,10 @@ def _values(series: pl.Series, column: Column, keys: pl.Series | None) -> Values
         return Values(flat=flatten(series)[0].astype(np.float32))
     if column.dtype is DType.BYTES:
         return Values(flat=series.cast(pl.Binary).to_list())
-    dtype = np.int64 if column.dtype is DType.INT64 else np.float32
-    return Values(flat=series.to_numpy().astype(dtype))
+    numbers = series.to_numpy()
+    if column.dtype is DType.INT64:
+        return Values(flat=numbers.astype(np.int64))
+    return Values(flat=numbers.astype(np.float32))
 
 
 def write_parquet(path: str, frame: pl.DataFrame) -> int:

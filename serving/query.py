@@ -6,19 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import grpc
-import numpy as np
 from absl import flags
 from rich.table import Table
 
 from configs.cli import console, run_app
-from configs.errors import UserError
-from configs.schema import KINDS, Config
-from configs.serialization import from_dict
 from preprocessing import manifest as manifests
-from preprocessing.features import FeatureSpec, spec_of
+from preprocessing.features import FeatureSpec
+from serving.client import Client, spec_of_dataset
 from serving.requests import (
-    Request,
     UserStates,
     build_request,
     load_state,
@@ -39,61 +34,6 @@ _TIMESTAMP = flags.DEFINE_integer(
 )
 _TIMEOUT_S = flags.DEFINE_float("timeout_s", 10.0, "How long to wait for the answer.")
 _SAMPLE = 1_000
-
-
-class Client:
-    """Asks one model on one server."""
-
-    def __init__(self, server: str, model_name: str, *, timeout_s: float) -> None:
-        """Does not connect yet."""
-        from tensorflow_serving.apis import prediction_service_pb2_grpc
-
-        self.server, self.model_name, self.timeout_s = server, model_name, timeout_s
-        self.channel = grpc.insecure_channel(server)
-        self.stub = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
-
-    def predict(
-        self, inputs: Request, *, signature: str = "serving_default"
-    ) -> tuple[dict[str, np.ndarray], int]:
-        """Sends one Predict.
-
-        Args:
-            inputs: arrays by input name.
-            signature: which one to ask.
-
-        Returns:
-            Arrays by output name, and the version that answered.
-
-        Raises:
-            UserError: the server cannot be reached, does not serve the model, or refuses.
-        """
-        import tensorflow as tf
-        from tensorflow_serving.apis import predict_pb2
-
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = self.model_name
-        request.model_spec.signature_name = signature
-        for name, value in inputs.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-        try:
-            response = self.stub.Predict(request, timeout=self.timeout_s)
-        except grpc.RpcError as error:
-            raise UserError(self._explain(error)) from None
-        outputs = {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
-        return outputs, response.model_spec.version.value
-
-    def _explain(self, error: Any) -> str:
-        code, details = error.code(), error.details()
-        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-            return f"--server={self.server}: no answer ({code.name}: {details})"
-        if code is grpc.StatusCode.NOT_FOUND:
-            return f"--model_name={self.model_name}: {self.server} does not serve it ({details})"
-        return f"--server={self.server}: {code.name}: {details}"
-
-
-def spec_of_dataset(manifest: manifests.Manifest) -> FeatureSpec:
-    """The spec of the config that a dataset was made with."""
-    return spec_of(from_dict(Config, manifest.config, kinds=KINDS))
 
 
 def main(argv: list[str]) -> dict[str, Any]:

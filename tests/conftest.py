@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 from rich.console import Console
 
@@ -20,12 +21,42 @@ def config() -> Config:
 
 @pytest.fixture(scope="session")
 def logs(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Simulated raw logs."""
+    """Simulated raw logs, in which one user likes a video on the day it is uploaded."""
     from preprocessing.simulate import simulate
 
     output = tmp_path_factory.mktemp("raw") / "logs"
-    simulate(config.simulation, output=str(output), display=QUIET)
+    simulate(config.simulation, output=str(output), display=QUIET, split=config.data.split)
+    _add_a_video_of_the_day(output)
     return output
+
+
+UPLOADED_TODAY = "v_uploaded_today"
+
+
+def _add_a_video_of_the_day(logs: Path) -> None:
+    """The log's last user likes a video that is an hour old, then one not met before."""
+    events = pl.read_parquet(logs / "events" / "*.parquet").sort("timestamp")
+    user, now = events["user_id"][-1], events["timestamp"][-1]
+    videos = pl.read_parquet(logs / "videos.parquet")
+    met = events.filter(pl.col("user_id") == user)["video_id"].unique().to_list()
+    stranger = videos.filter(~pl.col("video_id").is_in(met))["video_id"][0]
+    new = videos[:1].with_columns(
+        video_id=pl.lit(UPLOADED_TODAY), upload_time=pl.lit(now).cast(videos["upload_time"].dtype)
+    )
+    pl.concat([videos, new]).write_parquet(logs / "videos.parquet")
+    blank = events[-1:].with_columns(
+        pl.lit(None).cast(events[name].dtype).alias(name)
+        for name in ("watch_sec", "position", "propensity")
+    )
+    likes = [
+        blank.with_columns(
+            event=pl.lit("like"),
+            video_id=pl.lit(video),
+            timestamp=pl.lit(now + seconds).cast(events["timestamp"].dtype),
+        )
+        for video, seconds in ((UPLOADED_TODAY, 5), (stranger, 10))
+    ]
+    pl.concat(likes).write_parquet(logs / "events" / "likes-of-today.parquet")
 
 
 def tables(logs: Path) -> dict[str, str]:
@@ -60,7 +91,7 @@ def workdir(config: Config, dataset_dir: Path, tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="session")
 def model_base_path(workdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run, exported as version 1."""
-    from serving.export import export
+    from serving.exporter import export
 
     output = tmp_path_factory.mktemp("models") / "retrieval"
     export(workdir, output, console=QUIET)

@@ -8,8 +8,8 @@ import tensorflow as tf
 from configs.errors import UserError
 from configs.schema import Export, Index
 from preprocessing.features import UNKNOWN_ITEM
-from serving.export import REPORT, export
 from serving.exported import ExportedModel
+from serving.exporter import REPORT, export
 from serving.index import ExactSearcher, build, kind_for, mean_overlap
 from serving.publish import building, next_version, versions
 from serving.requests import empty_request

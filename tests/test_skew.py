@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from configs.schema import Config
 from preprocessing import manifest as manifests
-from preprocessing.features import SECONDS_PER_DAY, TIMESTAMP, UNKNOWN_ITEM, FeatureSpec
+from preprocessing.features import TIMESTAMP, UNKNOWN_ITEM, FeatureSpec
+from serving.client import Client, spec_of_dataset
 from serving.grpc_server import serve
 from serving.offline import catalog_ids, embed_requests
-from serving.query import Client, spec_of_dataset
 from serving.requests import Request, build_request, load_states
-from tests.conftest import QUIET, tables
+from tests.conftest import QUIET, UPLOADED_TODAY, tables
 from trainer.dataset import AskedQueries, Dataset, load_queries
 from trainer.input import PAD_ITEM
 from trainer.model import TwoTower
@@ -97,12 +97,8 @@ def test_rows_of_the_job_equal_requests_from_the_log_cut_there(
     compare(
         dataset.spec, dataset, known, requests_from_log_cut_at(time, users, config, logs, tmp_path)
     )
-    # The hard cases are among them: items without an embedding of their own, and history items
-    # that were uploaded on the day of the query.
-    history = known.queries.history.values
-    assert (history > dataset.catalog.vocabulary_size).any()
-    today = time // SECONDS_PER_DAY * SECONDS_PER_DAY
-    assert (dataset.catalog.upload_time[history] >= today - SECONDS_PER_DAY).any()
+    # Items without an embedding of their own are among them.
+    assert (known.queries.history.values > dataset.catalog.vocabulary_size).any()
 
 
 def test_rows_of_single_events_equal_requests_from_the_log_cut_there(
@@ -110,11 +106,13 @@ def test_rows_of_single_events_equal_requests_from_the_log_cut_there(
 ) -> None:
     config, dataset, _ = run
     asked = rows_at(dataset, "queries/test/next")
-    fresh = dataset.catalog.upload_time[asked.queries.history.values]
-    day = asked.queries.as_of[asked.queries.history.row_of_value] // SECONDS_PER_DAY
-    added_today = np.unique(asked.queries.history.row_of_value[fresh // SECONDS_PER_DAY == day])
-    assert len(added_today), "no history item of the query's own day: the log is too small"
-    for row in (int(added_today[0]), int(added_today[-1])):
+    today = int(np.flatnonzero(dataset.catalog.video_id == UPLOADED_TODAY)[0])
+    with_today = np.flatnonzero(
+        [today in asked.queries.history.row(row) for row in range(len(asked.queries))]
+    )
+    assert len(with_today) == 1
+    assert not dataset.catalog.columns["in_vocabulary"][today]
+    for row in (int(with_today[0]), 0, len(asked.queries) // 2):
         one = asked.take(np.array([row]), asked.queries.take(np.array([row])))
         time = int(one.queries.as_of[0])
         users = [_text(one.queries.user_id[0])]

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import special
 
 from preprocessing.simulation.arrays import Doubles, Ints, concatenate, take
 from preprocessing.simulation.behaviour import Responses, respond
@@ -75,6 +76,17 @@ def reach(platform: Platform) -> Doubles:
     """P(a session is longer than n), [session_max] float64."""
     config = platform.config
     return np.power(1 - 1 / config.impressions_per_session, np.arange(config.session_max))
+
+
+def share_of_sessions_after(hour: float) -> float:
+    """Share of a day's sessions that start after the UTC hour, 0 to 24: what starts are drawn by."""
+    low, high = _DAY_HOURS
+    # The evening's normal is wrapped to a day of `high` hours.
+    wraps = high * np.arange(-1, 3)[:, np.newaxis]
+    z = (wraps + np.array([min(hour, high), 0.0]) - _EVENING_HOUR) / _EVENING_SIGMA_H
+    upto, from_0 = special.ndtr(z).sum(axis=0)
+    flat = min(1.0, max(0.0, (hour - low) / (high - low)))
+    return float(1 - _EVENING * (upto - from_0) - (1 - _EVENING) * flat)
 
 
 def simulate_block(

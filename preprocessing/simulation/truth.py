@@ -5,14 +5,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-from preprocessing.simulation.arrays import Bools, Doubles, Ints, concatenate, take
+from preprocessing.simulation.arrays import Bools, Doubles, Floats, Ints, concatenate, take
 from preprocessing.simulation.behaviour import look_probability, positive_probability
 from preprocessing.simulation.catalog import DAY_S
 from preprocessing.simulation.log import Log, in_threads
 from preprocessing.simulation.platform import Platform
 from preprocessing.simulation.policy import DayPolicy
 from preprocessing.simulation.population import weekday_factor
-from preprocessing.simulation.sessions import mean_session_length, reach
+from preprocessing.simulation.sessions import (
+    mean_session_length,
+    reach,
+    share_of_sessions_after,
+)
 
 _BLOCK = 64
 # P(positive) is worked out for the likeliest exposures only, this many times `truth_depth`: it
@@ -65,10 +69,12 @@ def make_truth(
 ) -> Truth:
     """The oracle at the split.
 
-    P(shown) = 1 - exp(-expected number of draws), over the days left with each day's policy, the
-    user's taste by then, and the mass on what was shown before the split taken out; sessions come
-    as a Poisson process. P(positive | shown) is for an average position, with the taste half way
-    through. Candidates: videos uploaded before the split and not shown to the user before it.
+    P(shown) is over the days left, with each day's policy and the user's taste by then; what was
+    shown before is out. Sessions come as a Poisson process and their lengths are geometric, so with
+    p a slot's chance of the video and m the mean length, independent slots would show it in a
+    session with chance m p / (1 + (m - 1) p); this is scaled up to what slots that never repeat
+    show. P(positive | shown) is for an average position, with the taste half way through.
+    Candidates: videos uploaded before the split and not shown to the user before it.
 
     Args:
         platform: what was simulated.
@@ -108,7 +114,7 @@ def _future(platform: Platform, days: list[DayPolicy], *, split: int) -> _Future
     weight = []
     for number in range(first, config.days):
         day_start = config.start + number * DAY_S
-        left = min(1.0, max(0.0, (day_start + DAY_S - split) / DAY_S))
+        left = share_of_sessions_after(max(0, split - day_start) / 3_600)
         weight.append(left * weekday_factor(day_start))
     return _Future(
         days=days[first:],
@@ -122,26 +128,18 @@ def _lists(
     platform: Platform, future: _Future, *, users: Ints, shown_row: Ints, shown_video: Ints
 ) -> Truth:
     """The lists of a block of users, given what each was shown before the split."""
-    rate = platform.population.sessions_per_day[users] * mean_session_length(platform)
-    draws = np.zeros((len(users), future.candidates), dtype=np.float32)
-    for day, weight in zip(future.days, future.weight, strict=True):
-        mixture = day.mixture(platform.population, users)
-        mass = mixture.probability(shown_row, shown_video)
-        left = 1 - np.bincount(shown_row, weights=mass, minlength=len(users))
-        scale = (weight * rate / left).astype(np.float32)
-        width = min(day.available, future.candidates)
-        draws[:, :width] += scale[:, np.newaxis] * mixture.all_probabilities()[:, :width]
-    draws[shown_row, shown_video] = 0
-
+    rate = _expected_showings(
+        platform, future, users=users, shown_row=shown_row, shown_video=shown_video
+    )
     depth = min(platform.config.truth_depth, future.candidates)
     shortlist = min(_SHORTLIST * depth, future.candidates)
-    likely = np.argpartition(draws, future.candidates - shortlist, axis=1)[:, -shortlist:]
+    likely = np.argpartition(rate, future.candidates - shortlist, axis=1)[:, -shortlist:]
     row = np.repeat(np.arange(len(users)), shortlist)
     video = likely.ravel()
     vectors = platform.population.taste(users, future.progress)[row]
     taste = platform.taste(vectors, users=users[row], videos=video)
     positive = positive_probability(platform.config, platform.chances(taste, videos=video))
-    shown = -np.expm1(-draws[row, video].astype(np.float64))
+    shown = -np.expm1(-rate[row, video].astype(np.float64))
     expected = (shown * positive * _mean_look(platform)).reshape(likely.shape)
     order = np.argsort(-expected, axis=1, kind="stable")[:, :depth]
     truth = Truth(
@@ -152,6 +150,37 @@ def _lists(
     )
     # A small catalog may have fewer candidates left than the list is long.
     return take(truth, truth.expected > 0)
+
+
+def _expected_showings(
+    platform: Platform, future: _Future, *, users: Ints, shown_row: Ints, shown_video: Ints
+) -> Floats:
+    """Expected number of sessions that show each candidate, [num_users, candidates] float32.
+
+    Of independent sessions, as if a video could be shown again: so P(shown) = 1 - exp(-number).
+    """
+    length = np.float32(mean_session_length(platform))
+    total = np.zeros((len(users), future.candidates), dtype=np.float32)
+    for day, weight in zip(future.days, future.weight, strict=True):
+        sessions = (weight * platform.population.sessions_per_day[users]).astype(np.float32)
+        mixture = day.mixture(platform.population, users)
+        mass = mixture.probability(shown_row, shown_video)
+        unseen = 1 - np.bincount(shown_row, weights=mass, minlength=len(users))
+        width = min(day.available, future.candidates)
+        slot = mixture.all_probabilities()[:, :width]
+        slot[shown_row, shown_video] = 0
+
+        new = slot * np.exp(-total[:, :width])
+        mass_new = new.sum(axis=1, dtype=np.float64)
+        left = unseen - slot.sum(axis=1, dtype=np.float64) + mass_new
+        chance = slot / left.astype(np.float32)[:, np.newaxis]
+        showings = sessions[:, np.newaxis] * length * chance / (1 + (length - 1) * chance)
+        # Slots never repeat a video, so they show as many new ones as there are slots.
+        slots = sessions * length * (mass_new / left)
+        found = (np.exp(-total[:, :width]) * -np.expm1(-showings)).sum(axis=1, dtype=np.float64)
+        showings *= (slots / found).astype(np.float32)[:, np.newaxis]
+        total[:, :width] += showings
+    return total
 
 
 def _mean_look(platform: Platform) -> float:

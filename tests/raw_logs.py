@@ -1,0 +1,256 @@
+"""Small raw logs for tests of preprocessing, and datasets read back through TensorFlow."""
+
+import gzip
+import json
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import tensorflow as tf
+from rich.console import Console
+
+from configs import default
+from configs.schema import (
+    Bucketized,
+    Config,
+    Count,
+    Data,
+    Dense,
+    Distribution,
+    Entity,
+    Eval,
+    Feature,
+    Freshness,
+    HashedId,
+    LogZScore,
+    OneHot,
+    Protocol,
+    Split,
+    SplitBy,
+    Vocabulary,
+)
+from configs.schema import Sequence as History
+from preprocessing import manifest as manifests
+from preprocessing.features import LENGTH_SUFFIX, Column, DType, spec_of
+from preprocessing.job import preprocess
+
+QUIET = Console(quiet=True)
+DAY_S = 86_400
+START = 1_700_006_400  # a UTC midnight
+
+Row = dict[str, Any]
+
+
+def features() -> dict[str, Feature]:
+    """One feature of each kind and entity."""
+    return {
+        "user_id": HashedId(column="user_id"),
+        "country": Vocabulary(column="country", max_size=3),
+        "gender": OneHot(column="gender"),
+        "age": Bucketized(column="age", boundaries=(18, 30)),
+        "account_age_days": LogZScore(column="signup_date", elapsed=True),
+        "followers": LogZScore(column="followers"),
+        "profile": Dense(column="profile", length=2),
+        "device": OneHot(column="device", entity=Entity.CONTEXT),
+        "positive_count": LogZScore(count=Count(), freshness=Freshness.EVENT),
+        "skips_2d": LogZScore(count=Count(event="skip", window_days=2), freshness=Freshness.EVENT),
+        "category_affinity": Distribution(of="category", max_keys=3),
+        "history": History(max_length=4, windows=(4, 1)),
+        "item_id": Vocabulary(column="video_id", entity=Entity.ITEM, max_size=12),
+        "category": Vocabulary(column="category", entity=Entity.ITEM, max_size=3),
+        "content": Dense(column="content_vector", entity=Entity.ITEM, length=2),
+        "age_days": LogZScore(
+            column="upload_time", entity=Entity.ITEM, freshness=Freshness.DAY, elapsed=True
+        ),
+        "positives": LogZScore(entity=Entity.ITEM, freshness=Freshness.DAY, count=Count()),
+        "impressions_2d": LogZScore(
+            entity=Entity.ITEM,
+            freshness=Freshness.DAY,
+            count=Count(event="impression", window_days=2),
+        ),
+    }
+
+
+def config_of(data: Data, **kept: Feature) -> Config:
+    """A config for these logs; `kept` replaces the features."""
+    config = default.get_config()
+    config.features = dict(kept) or features()
+    config.data = data
+    if data.split.by is SplitBy.LOO:
+        config.eval = Eval(protocols=(Protocol.LOO_FILE, Protocol.LOO_STRICT))
+    return config.validate()
+
+
+def small_data(**given: Any) -> Data:
+    """Rules with several groups, files and records even for a small log."""
+    base: Row = {
+        "split": Split(validation_fraction=0.7, test_fraction=0.85),
+        "label_window_sec": 40,
+        "partitions": 3,
+        "shards": 2,
+        "rows_per_record": 5,
+    }
+    return Data(**(base | given))
+
+
+def random_log(seed: int, *, users: int = 12, videos: int = 18, events: int = 700) -> list[Row]:
+    """Events with ties, repeats, cancellations and missing columns."""
+    draw = random.Random(seed)
+    names = ["impression", "impression", "watch", "watch", "click", "like", "share", "skip"]
+    names += ["dislike", "report"]
+    rows: list[Row] = []
+    for _ in range(events):
+        # Few seconds in few days, so that many events share one.
+        time = START + draw.randrange(6) * DAY_S + draw.choice((0, 7, 50_000)) + draw.randrange(30)
+        row: Row = {
+            "event": draw.choice(names),
+            "user_id": f"u{draw.randrange(users)}",
+            "video_id": f"v{draw.randrange(videos)}",
+            "timestamp": time,
+        }
+        if row["event"] == "watch":
+            row["watch_sec"] = draw.choice((1, 4.5, 9))
+            if draw.random() < 0.5:
+                row["video_duration"] = draw.choice((8, 10.0))
+        if draw.random() < 0.7:
+            row["device"] = draw.choice(("ios", "web", "tv"))
+        if row["event"] == "impression":
+            row |= {"position": draw.randrange(9), "propensity": 0.25, "session_id": f"s{time}"}
+        rows.append(row)
+    return rows
+
+
+def random_videos(seed: int, *, videos: int = 16) -> list[Row]:
+    """Some videos, fewer than events name and one that none names."""
+    draw = random.Random(seed + 1)
+    rows: list[Row] = [{"video_id": "unseen", "category": "b", "upload_time": START + 9 * DAY_S}]
+    for number in range(videos):
+        row: Row = {"video_id": f"v{number}", "duration_sec": draw.choice((8, 20))}
+        if draw.random() < 0.8:
+            row["category"] = draw.choice("abcde")
+        if draw.random() < 0.7:
+            row["upload_time"] = START + draw.randrange(-9, 5) * DAY_S
+        if draw.random() < 0.8:
+            row["content_vector"] = [number, 0.5]
+        rows.append(row)
+    return rows
+
+
+def random_users(seed: int, *, users: int = 10) -> list[Row]:
+    """Some users, fewer than events name and one without any event."""
+    draw = random.Random(seed + 2)
+    rows: list[Row] = [{"user_id": "silent", "country": "fr", "signup_date": START}]
+    for number in range(users):
+        row: Row = {"user_id": f"u{number}", "country": draw.choice(("de", "fr", "it", "es"))}
+        if draw.random() < 0.8:
+            row |= {"gender": draw.choice("fm"), "age": draw.randrange(15, 50)}
+        if draw.random() < 0.8:
+            row["signup_date"] = START - draw.randrange(0, 99) * DAY_S
+        if draw.random() < 0.8:
+            row |= {"followers": draw.randrange(9), "profile": [0.25, number]}
+        rows.append(row)
+    return rows
+
+
+def write_lines(path: Path, rows: Iterable[Row | str]) -> Path:
+    """Writes JSON Lines, gzipped if the name says so; strings go in as they are."""
+    text = "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def write_tables(
+    folder: Path, events: Sequence[Row], videos: Sequence[Row], users: Sequence[Row]
+) -> dict[str, str]:
+    """Writes a log as JSON Lines, its events in three files; returns what `preprocess` takes."""
+    for part in range(3):
+        write_lines(folder / "events" / f"{part}.jsonl", events[part::3])
+    return {
+        "events": str(folder / "events"),
+        "videos": str(write_lines(folder / "videos.jsonl", videos)),
+        "users": str(write_lines(folder / "users.jsonl.gz", users)),
+    }
+
+
+def run(config: Config, tables: dict[str, str], output: Path, *beam_options: str) -> "Decoded":
+    """Runs the job, and reads the dataset back."""
+    preprocess(config, tables=tables, output=output, beam_options=beam_options, display=QUIET)
+    return Decoded(output, config)
+
+
+class Decoded:
+    """A dataset, its records parsed by TensorFlow and its items by video id again."""
+
+    def __init__(self, root: Path, config: Config):
+        self.root = root
+        self.manifest = manifests.read(root)
+        self.spec = spec_of(config)
+        self.catalog = self.table("catalog")
+        self._video_of = ["", *(row["video_id"] for row in self.catalog)]
+
+    def table(self, part: str) -> list[Row]:
+        """The rows of a Parquet part."""
+        return [
+            row
+            for file in self.manifest.part(part)
+            for row in pl.read_parquet(self.root / file.name).to_dicts()
+        ]
+
+    def records(self, part: str) -> list[tf.train.Example]:
+        """The records of a part."""
+        return [
+            tf.train.Example.FromString(record.numpy())
+            for file in self.manifest.part(part)
+            for record in tf.data.TFRecordDataset(str(self.root / file.name))
+        ]
+
+    def rows(self, part: str) -> list[Row]:
+        """The rows of a part of records, sorted by what they hold."""
+        is_train = part == "train"
+        columns = self.spec.train_columns if is_train else self.spec.query_columns
+        rows = [row for example in self.records(part) for row in rows_of(example, columns)]
+        for row in rows:
+            for name, value in row.items():
+                if name == "item":
+                    row[name] = self._video_of[value]
+                elif name.endswith("_item"):
+                    row[name] = [self._video_of[item] for item in value]
+        return sorted(rows, key=repr)
+
+
+def rows_of(example: tf.train.Example, columns: Sequence[Column]) -> list[Row]:
+    """Unpacks a packed Example."""
+    values = example.features.feature
+    flat: dict[str, list[Any]] = {}
+    for column in columns:
+        feature = values[column.name]
+        match column.dtype:
+            case DType.INT64:
+                flat[column.name] = list(feature.int64_list.value)
+            case DType.FLOAT:
+                flat[column.name] = list(feature.float_list.value)
+            case DType.BYTES:
+                flat[column.name] = [each.decode() for each in feature.bytes_list.value]
+    rows = len(flat["timestamp"])
+    table: dict[str, list[Any]] = {}
+    for column in columns:
+        found = flat[column.name]
+        if column.is_ragged:
+            lengths = list(values[column.name + LENGTH_SUFFIX].int64_list.value)
+            assert len(lengths) == rows and sum(lengths) == len(found), column.name
+            ends = [sum(lengths[: i + 1]) for i in range(rows)]
+            table[column.name] = [
+                found[end - n : end] for n, end in zip(lengths, ends, strict=True)
+            ]
+        elif column.length is not None:
+            n = column.length
+            assert len(found) == rows * n, column.name
+            table[column.name] = [found[i * n : i * n + n] for i in range(rows)]
+        else:
+            assert len(found) == rows, column.name
+            table[column.name] = found
+    return [{name: values[i] for name, values in table.items()} for i in range(rows)]
