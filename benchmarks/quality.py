@@ -151,8 +151,8 @@ def _expected(root: Path, logs: Path) -> dict[str, float]:
     lists = exact_lists(vectors, model.embed_catalog(dataset.catalog.size, day=day)[1:], 100)
     of_item = np.array([categories.index(c) for c in dataset.catalog.columns["category"][1:]])
     rows = np.searchsorted(np.array(users), states.user_id)  # users are sorted
-    ours = expected_hit_rate(probability, rows, of_item[lists])
-    oracle = json.loads((logs / "simulation.json").read_text())["oracle"]["HR@100"]
+    ours = expected_hit_rate(probability, user_rows=rows, item_categories=of_item[lists])
+    oracle = json.loads((logs / "simulation.json").read_text())["oracle"]["hr_at_100"]
     return {"expected HR@100": ours, "oracle": oracle, "over the oracle's": round(ours / oracle, 4)}
 
 

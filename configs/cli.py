@@ -1,14 +1,18 @@
 """How every StreamRec command starts, reports and ends."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
+from ml_collections import config_flags
 from rich.console import Console
 
 from configs.errors import UserError
+from configs.schema import Config
 
 _WIDTH_OF_FILES = 140
 
@@ -32,6 +36,42 @@ def _fail(message: str) -> int:
     return 1
 
 
+def define_config() -> Callable[[], Config]:
+    """Defines `--config`, a Python file with `get_config()`, and `--config.a.b=c` overrides.
+
+    Returns:
+        What gives the validated config once flags are parsed; it raises `UserError` where the
+        file cannot be loaded or a value makes no sense.
+    """
+    # The default is filled in by `run_app`: given here, overrides would be applied at import,
+    # where a typo in one would be a traceback.
+    holder = config_flags.DEFINE_config_file("config", None, "The run: a config file.")
+
+    def config() -> Config:
+        try:
+            loaded = holder.value.validate()
+        except OSError as error:
+            raise UserError(f"--config: {str(error).splitlines()[-1]}") from None
+        assert isinstance(loaded, Config)
+        return loaded
+
+    return config
+
+
+def _with_default_config(argv: list[str]) -> list[str]:
+    """The arguments with `--config` at its default, where it is defined and not given."""
+    given = any(re.match(r"--?config(=|$)", argument) for argument in argv)
+    if "config" not in flags.FLAGS or given:
+        return argv
+    default = Path(__file__).with_name("default.py")
+    return [argv[0], f"--config={default}", *argv[1:]]
+
+
+def _plain(message: str) -> str:
+    """What ml_collections says of an unknown field, without the class's repr."""
+    return re.sub(r"dataclass <class '[\w.]*?(\w+)'>", r"\1", message)
+
+
 def run_app(main: Callable[[list[str]], Mapping[str, Any] | None]) -> None:
     """Parses flags, runs `main`, prints its result; a user's mistake is one line and exit code 1.
 
@@ -52,10 +92,10 @@ def run_app(main: Callable[[list[str]], Mapping[str, Any] | None]) -> None:
 
     def parse(argv: list[str]) -> list[str]:
         try:
-            return flags.FLAGS(argv)
-        except (flags.Error, UserError, ValueError, TypeError, AttributeError, KeyError) as error:
+            return flags.FLAGS(_with_default_config(argv))
+        except KeyError as error:  # an override of a field that there is not
+            sys.exit(_fail(f"--config: {_plain(error.args[0])}"))
+        except (flags.Error, UserError, ValueError, TypeError, AttributeError, OSError) as error:
             sys.exit(_fail(str(error)))
-        except OSError as error:
-            sys.exit(_fail(f"--config: {error}"))
 
     app.run(guarded, flags_parser=parse)

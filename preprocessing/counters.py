@@ -31,10 +31,10 @@ def of(summary: dict[str, Any], files: tuple[SourceFile, ...]) -> dict[str, Any]
         "total": tally.add(by_file.values()),
         "files": by_file,
         "videos": _of_table(summary["tables"]["videos"], summary["duplicate_video"]),
-        "users": _of_table(summary["tables"]["users"], summary["users"]["duplicate_user"])
+        "users": _of_table(summary["tables"]["users"], summary["duplicate_user"])
         if has_users
         else {},
-        "unknown_user": summary["users"]["unknown_user"] if has_users else 0,
+        "unknown_user": summary["unknown_user"] if has_users else 0,
         "unknown_video": summary["unknown_video"],
     }
 

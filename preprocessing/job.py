@@ -75,7 +75,7 @@ def preprocess(
     )
     _check_columns(files, contract)
 
-    with _run_folder(output) as folder:
+    with run_folder(output) as folder:
         with stage_lines(display), stderr_aside():
             _run(options, files=files, tables=contract, spec=spec, folder=str(folder))
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
@@ -153,7 +153,7 @@ def _run(options: PipelineOptions, **of_pipeline: Any) -> None:
 
 
 @contextlib.contextmanager
-def _run_folder(output: Path) -> Iterator[Path]:
+def run_folder(output: Path) -> Iterator[Path]:
     """A fresh folder in `output` for this run alone, swept if the run fails."""
     is_new = not output.exists()
     try:

@@ -125,7 +125,8 @@ def write_summary(
         "splits": asdict(splits),
         "tables": tables,
         "labels": labels,
-        "users": rows,
+        "unknown_user": rows["unknown_user"],
+        "duplicate_user": rows["duplicate_user"],
         "duplicate_video": videos[1],
         "unknown_video": catalog[1],
     }

@@ -10,7 +10,6 @@ import numpy as np
 import orjson
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from preprocessing.contract import DTYPES, EVENT, EVENT_CODE, Field, Kind, Table, reason_of
 
@@ -272,11 +271,8 @@ def _from_arrow(field: Field, array: pa.Array, wrong: dict[int, str]) -> pl.Seri
         moments = array.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
         series = _series(moments) // 1000
     elif pa.types.is_integer(kind):
+        # What is beyond 63 bits comes out negative, below every bound.
         series = _series(array.cast(pa.int64(), safe=False))
-        if pa.types.is_uint64(kind):
-            series = _series(
-                pc.if_else(pc.less(array, 2**63), array.cast(pa.int64(), safe=False), -1)
-            )
     else:
         texts = _arrow_text(field, array, wrong)
         series = pl.Series(_convert(field, texts.to_list(), wrong, _time), dtype=pl.Int64)

@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
-from configs.cli import console, run_app
+from configs.cli import console, define_config, run_app
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", str(Path(__file__).parents[1] / "configs" / "default.py"), "The run."
-)
+_CONFIG = define_config()
 _TABLE = "file, directory or glob of .parquet, .jsonl or .jsonl.gz"
 _EVENTS = flags.DEFINE_string("events", None, f"Table of events: {_TABLE}.", required=True)
 _VIDEOS = flags.DEFINE_string("videos", None, f"Table of videos: {_TABLE}.", required=True)
@@ -31,7 +28,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     logging.disable(logging.NOTSET)
     tables = {"events": _EVENTS.value, "videos": _VIDEOS.value, "users": _USERS.value}
     return preprocess(
-        _CONFIG.value.validate(),
+        _CONFIG(),
         tables={name: where for name, where in tables.items() if where},
         output=Path(_OUTPUT.value),
         beam_options=argv[1:],

@@ -8,10 +8,6 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from configs.errors import UserError
-from configs.schema import KINDS, Config
-from configs.serialization import from_dict
-from preprocessing.features import FeatureSpec, spec_of
-from preprocessing.manifest import Manifest
 from serving.requests import Request
 
 
@@ -58,8 +54,3 @@ class Client:
         if code is grpc.StatusCode.NOT_FOUND:
             return f"--model_name={self.model_name}: {self.server} does not serve it ({details})"
         return f"--server={self.server}: {code.name}: {details}"
-
-
-def spec_of_dataset(manifest: Manifest) -> FeatureSpec:
-    """The spec of the config that a dataset was made with."""
-    return spec_of(from_dict(Config, manifest.config, kinds=KINDS))

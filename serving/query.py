@@ -12,7 +12,6 @@ from rich.table import Table
 from configs.cli import console, run_app
 from preprocessing import manifest as manifests
 from preprocessing.features import FeatureSpec
-from serving.client import Client, spec_of_dataset
 from serving.requests import (
     UserStates,
     build_request,
@@ -20,6 +19,7 @@ from serving.requests import (
     load_states,
     load_titles,
     longest_history,
+    spec_of_dataset,
 )
 
 _SERVER = flags.DEFINE_string("server", "localhost:8500", "Host and port of the gRPC server.")
@@ -47,6 +47,8 @@ def main(argv: list[str]) -> dict[str, Any]:
         user_id = longest_history(load_states(root, manifest, spec, sample=_SAMPLE), spec)
     states = load_state(root, manifest, spec, user_id)
     request = build_request(spec, states, timestamp=_TIMESTAMP.value)
+
+    from serving.client import Client  # Only now: TensorFlow, which its stubs need, takes seconds.
 
     client = Client(_SERVER.value, _MODEL_NAME.value, timeout_s=_TIMEOUT_S.value)
     client.predict(request)  # the first call opens the connection
@@ -88,7 +90,7 @@ def _table(
         title=f"user {states.user_id[0]}: {len(items)} recommendations in {elapsed_ms:.1f} ms"
     )
     for header in ("watched", "title", "category", "", "recommended", "title", "category"):
-        table.add_column(header)
+        table.add_column(header, no_wrap=True, overflow="ellipsis")
     table.add_column("score", justify="right")
     for row in range(max(len(items), min(len(watched), len(items)))):
         left = ["", "", ""]

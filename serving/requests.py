@@ -13,12 +13,27 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from configs.errors import UserError
-from preprocessing.features import TIMESTAMP, USER_ID, Column, DType, FeatureSpec, default_of
+from configs.schema import KINDS, Config
+from configs.serialization import from_dict
+from preprocessing.features import (
+    TIMESTAMP,
+    USER_ID,
+    Column,
+    DType,
+    FeatureSpec,
+    default_of,
+    spec_of,
+)
 from preprocessing.manifest import Manifest
 
 Request = dict[str, npt.NDArray[Any]]
 
 _NUMPY = {DType.INT64: np.int64, DType.FLOAT: np.float32, DType.BYTES: object}
+
+
+def spec_of_dataset(manifest: Manifest) -> FeatureSpec:
+    """The spec of the config that a dataset was made with."""
+    return spec_of(from_dict(Config, manifest.config, kinds=KINDS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

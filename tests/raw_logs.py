@@ -103,7 +103,12 @@ def random_log(seed: int, *, users: int = 12, videos: int = 18, events: int = 70
     rows: list[Row] = []
     for _ in range(events):
         # Few seconds in few days, so that many events share one.
-        time = START + draw.randrange(6) * DAY_S + draw.choice((0, 7, 50_000)) + draw.randrange(30)
+        time = (
+            START
+            + draw.randrange(6) * DAY_S
+            + draw.choice((0, 7, 50_000))
+            + draw.randrange(0, 30, 5)
+        )
         row: Row = {
             "event": draw.choice(names),
             "user_id": f"u{draw.randrange(users)}",
@@ -119,6 +124,8 @@ def random_log(seed: int, *, users: int = 12, videos: int = 18, events: int = 70
         if row["event"] == "impression":
             row |= {"position": draw.randrange(9), "propensity": 0.25, "session_id": f"s{time}"}
         rows.append(row)
+        if draw.random() < 0.05:
+            rows.append(row | {"watch_sec": draw.choice((2, 6)), "device": draw.choice(("a", "z"))})
     return rows
 
 
@@ -219,7 +226,7 @@ class Decoded:
                     row[name] = self._video_of[value]
                 elif name.endswith("_item"):
                     row[name] = [self._video_of[item] for item in value]
-        return sorted(rows, key=repr)
+        return sorted(rows, key=lambda row: repr(sorted(row.items())))
 
 
 def rows_of(example: tf.train.Example, columns: Sequence[Column]) -> list[Row]:

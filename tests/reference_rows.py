@@ -4,6 +4,7 @@ Slow and simple on purpose; written from docs/dataset.md, not from the job.
 """
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from typing import Any
 
@@ -65,10 +66,10 @@ class Reference:
         self.end_time = times[-1] + 1
 
         def at(fraction: float) -> int:
-            t = times[0]
-            while sum(time < t for time in times) < fraction * len(times) - 1e-9:
-                t += 1
-            return t
+            def is_enough(t: int) -> bool:
+                return bisect_left(times, t) >= fraction * len(times) - 1e-9
+
+            return times[0] + bisect_left(range(times[0], times[-1] + 2), True, key=is_enough)
 
         if self._data.split.by is SplitBy.LOO:
             self.validation_time = self.test_time = self.end_time
@@ -136,16 +137,16 @@ class Reference:
                     split = "test"
                 elif origin["timestamp"] >= self.validation_time:
                     split = "validation"
+            crosses = any(
+                origin["timestamp"] < cut <= row["timestamp"]
+                for cut in (self.validation_time, self.test_time)
+            )
             until = row["timestamp"] + self._data.label_window_sec
-            if split == "train":
+            if split == "train" and not crosses:
                 until = min(until, self.validation_time - 1)
             cancelled = any(
                 e["event"] in ("dislike", "report") and row["timestamp"] <= e["timestamp"] <= until
                 for e in self._same_pair(row)
-            )
-            crosses = any(
-                origin["timestamp"] < cut <= row["timestamp"]
-                for cut in (self.validation_time, self.test_time)
             )
             if cancelled or crosses:
                 self.counters["cancelled" if cancelled else "crosses_cut"] += 1
@@ -205,7 +206,7 @@ class Reference:
         return self._counted(earlier, count, day * DAY_S)
 
     def train_rows(self) -> list[Row]:
-        """The rows of train, sorted as `Decoded.rows` sorts them."""
+        """The rows of train."""
         rows = []
         for label in self.of_split("train"):
             own, origin = label["row"], label["origin"]
@@ -237,10 +238,7 @@ class Reference:
                 }
                 | logged
             )
-        return _sorted(rows, self.train_order)
-
-    train_order: list[str] = []
-    query_order: list[str] = []
+        return sorted(rows, key=as_key)
 
     def _query(self, user: str, time: int, before: list[Row], context: Row) -> Row:
         seen = [e for e in before if e["positive"] or self._data.seen is Seen.ANY_EVENT]
@@ -264,7 +262,7 @@ class Reference:
             ]
             query = self._query(user, since, before, before[-1] if before else {})
             rows.append(query | {"relevant_item": list(dict.fromkeys(relevant))})
-        return _sorted(rows, self.query_order)
+        return sorted(rows, key=as_key)
 
     def label_queries(self, split: str, *, order: str) -> list[Row]:
         """A query for each label; what is before it by `config`'s rule, `file` or `strict`."""
@@ -283,7 +281,7 @@ class Reference:
                 before = [e for e in events if self._is_before(e, origin)]
             query = self._query(user, time, before, origin)
             rows.append(query | {"relevant_item": [own["video_id"]]})
-        return _sorted(rows, self.query_order)
+        return sorted(rows, key=as_key)
 
 
 def _raw(name: str, feature: Any, raw: Row) -> Row:
@@ -295,6 +293,6 @@ def _raw(name: str, feature: Any, raw: Row) -> Row:
     return {column.name: type(default)(value) if not isinstance(default, bytes) else value}
 
 
-def _sorted(rows: list[Row], order: list[str]) -> list[Row]:
-    rows = [{name: row[name] for name in order} for row in rows]
-    return sorted(rows, key=repr)
+def as_key(row: Row) -> str:
+    """Something to sort rows by, whatever the order of their columns."""
+    return repr(sorted(row.items()))

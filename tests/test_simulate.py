@@ -10,33 +10,21 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
+from tiny_platform import run, small
 
 from configs.errors import UserError
-from configs.schema import Split, SplitBy
-from configs.simulation import LogFormat, ShortVideoSimulation, StreamRecSimulation
+from configs.schema import Split
+from configs.simulation import LogFormat
 from preprocessing.simulate import simulate
-from preprocessing.simulation import short_video, streamrec, topics
+from preprocessing.simulation import short_video, topics
 from preprocessing.simulation.cuts import find_cuts
 from preprocessing.simulation.log import Log
 from preprocessing.simulation.policy import LoggingPolicy, show
-from preprocessing.simulation.short_video import ShortVideoLogs, simulate_short_video
-from preprocessing.simulation.truth import make_truth, mean_recall, window_positives
+from preprocessing.simulation.short_video import ShortVideoLogs
 
 QUIET = Console(quiet=True)
 DAY_S = 86_400
-
-
-def small(**changes: Any) -> ShortVideoSimulation:
-    return ShortVideoSimulation(
-        **{"users": 300, "videos": 1_500, "creators": 80, "days": 21, "truth_depth": 100} | changes
-    )
-
-
-def run(config: ShortVideoSimulation) -> ShortVideoLogs:
-    return simulate_short_video(config, split=Split(), progress=lambda stage, share: None)
 
 
 @pytest.fixture(scope="module")
@@ -261,84 +249,6 @@ def test_truth_lists_only_what_may_still_be_shown(tables: dict[str, pl.DataFrame
     assert set(truth["user_id"]) <= set(later["user_id"])
 
 
-def test_truth_expects_as_much_as_happens() -> None:
-    logs = run(small(users=600))
-    log, split = logs.log, logs.cuts.test_time
-    policy = LoggingPolicy(logs.platform.config, logs.platform.catalog)
-    truth = make_truth(
-        logs.platform,
-        [policy.day(number) for number in range(logs.platform.config.days)],
-        log,
-        users=np.arange(600),
-        split=split,
-        advance=lambda share: None,
-    )
-    relevant = window_positives(logs.platform, log, split=split)
-    happened = np.isin(
-        truth.user * 1_500 + truth.video,
-        log.user[relevant].astype(np.int64) * 1_500 + log.video[relevant],
-    )
-    for ranks in (truth.rank <= 10, truth.rank > 10):
-        assert happened[ranks].sum() == pytest.approx(truth.expected[ranks].sum(), rel=0.12)
-
-
-def test_oracle_beats_popularity(logs: ShortVideoLogs) -> None:
-    log, split = logs.log, logs.cuts.test_time
-    relevant = window_positives(logs.platform, log, split=split)
-    pairs = {
-        "users": log.user[relevant].astype(np.int64),
-        "videos": log.video[relevant].astype(np.int64),
-    }
-    users = np.unique(pairs["users"])
-    count = np.bincount(log.video[log.positive & (log.time_s < split)], minlength=1_500)
-    scores = np.tile(count, (300, 1))
-    before = log.time_s < split
-    scores[log.user[before], log.video[before]] = -1
-    top = np.argsort(-scores[users], axis=1)[:, :20]
-    popularity = mean_recall(**pairs, listed_users=np.repeat(users, 20), listed_videos=top.ravel())
-    listed = logs.truth.rank <= 20
-    oracle = mean_recall(
-        **pairs, listed_users=logs.truth.user[listed], listed_videos=logs.truth.video[listed]
-    )
-    assert oracle is not None
-    assert popularity is not None
-    assert oracle > 2 * popularity > 0
-
-
-def test_mean_recall_by_hand() -> None:
-    found = mean_recall(
-        users=np.array([0, 0, 3]),
-        videos=np.array([5, 6, 5]),
-        listed_users=np.array([0, 0, 3, 4]),
-        listed_videos=np.array([6, 9, 6, 5]),
-    )
-    assert found == 0.25
-    none = np.empty(0, dtype=np.int64)
-    assert mean_recall(users=none, videos=none, listed_users=none, listed_videos=none) is None
-
-
-@given(
-    times=st.lists(st.integers(0, 30), min_size=1, max_size=60),
-    percents=st.tuples(st.integers(1, 100), st.integers(1, 100)),
-)
-def test_cuts_are_the_first_second_with_enough_before(
-    times: list[int], percents: tuple[int, int]
-) -> None:
-    low, high = sorted(percents)
-    cuts = find_cuts(Split(validation_fraction=low / 100, test_fraction=high / 100), np.sort(times))
-    for percent, cut in ((low, cuts.validation_time), (high, cuts.test_time)):
-        enough = [100 * sum(t < c for t in times) >= percent * len(times) for c in (cut, cut - 1)]
-        assert enough == [True, False]
-
-
-def test_cuts_by_date_and_by_user() -> None:
-    split = Split(by=SplitBy.DATE, validation_date="2025-01-20", test_date="2025-01-21")
-    cuts = find_cuts(split, np.array([0]))
-    assert cuts.test_time - cuts.validation_time == DAY_S
-    with pytest.raises(UserError, match="split.by: found loo"):
-        find_cuts(Split(by=SplitBy.LOO), np.array([0]))
-
-
 def test_json_lines_say_the_same_as_parquet(tmp_path: Path) -> None:
     config = small(users=40, days=7)
     simulate(config, output=str(tmp_path / "parquet"), display=QUIET)
@@ -388,20 +298,6 @@ def test_a_wrong_parameter_is_named(changes: dict[str, Any], message: str, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"items": 0}, "items: found 0"),
-        ({"preferred_max": 16}, "preferred_max: found 16"),
-        ({"weight_max": 0.1}, "weight_max: found 0.1"),
-        ({"noise_scale": -1.0}, "noise_scale: found -1.0"),
-    ],
-)
-def test_a_wrong_streamrec_parameter_is_named(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=f"config.simulation.{message}"):
-        StreamRecSimulation(**changes).validate()
-
-
 def command(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "preprocessing.simulate", *args],
@@ -429,84 +325,3 @@ def test_command_ends_with_json_and_refuses_a_full_directory(tmp_path: Path) -> 
     assert again.returncode == 1
     assert again.stderr.count("\n") == 1
     assert f"--output: found files in {output}, expected an empty directory" in again.stderr
-
-
-@pytest.fixture(scope="module")
-def streamrec_logs() -> streamrec.StreamRecLogs:
-    return streamrec.simulate_streamrec(StreamRecSimulation(), split=Split())
-
-
-def test_streamrec_oracle_has_its_known_values(streamrec_logs: streamrec.StreamRecLogs) -> None:
-    oracle = streamrec.summarize_streamrec(streamrec_logs)["oracle"]
-    assert oracle["hr_at_10"] == pytest.approx(0.00336, abs=1e-5)
-    assert oracle["hr_at_50"] == pytest.approx(0.0168, abs=1e-4)
-    assert oracle["hr_at_100"] == pytest.approx(0.0336, abs=1e-4)
-
-
-def test_streamrec_draws_as_told(streamrec_logs: streamrec.StreamRecLogs) -> None:
-    preferred = (streamrec_logs.weight > 0).sum(axis=1)
-    assert set(preferred) == {2, 3, 4}
-    weights = streamrec_logs.weight[streamrec_logs.weight > 0]
-    assert 0.5 <= weights.min()
-    assert weights.max() <= 2
-    assert weights.mean() == pytest.approx(1.25, abs=0.01)
-    # What was drawn scores as the closed form says.
-    hit = streamrec_logs.item_probability[
-        streamrec_logs.user, streamrec_logs.category[streamrec_logs.item]
-    ]
-    sizes = np.bincount(streamrec_logs.category, minlength=15)
-    expected = (streamrec_logs.item_probability**2 @ sizes).mean()
-    assert hit.mean() == pytest.approx(expected, rel=0.005)
-    early = streamrec_logs.timestamp < streamrec_logs.cuts.validation_time
-    assert early.mean() == pytest.approx(0.8, abs=1e-5)
-
-
-def test_streamrec_shortcut_is_the_gumbel_argmax() -> None:
-    rng = np.random.default_rng(0)
-    weight, category = np.array([0.0, 1.5, 0.7]), np.array([0, 0, 1, 1, 1, 2])
-    draws = 200_000
-    best = (weight[category] + 0.5 * rng.gumbel(size=(draws, len(category)))).argmax(axis=1)
-    found = np.bincount(best, minlength=len(category)) / draws
-    expected = streamrec.item_probabilities(
-        weight[np.newaxis], np.bincount(category), noise_scale=0.5
-    )[0, category]
-    np.testing.assert_allclose(found, expected, atol=5e-3)
-    assert expected.sum() == pytest.approx(1)
-
-
-def test_expected_hit_rate_of_known_lists(streamrec_logs: streamrec.StreamRecLogs) -> None:
-    probability = streamrec_logs.item_probability
-    sizes = np.bincount(streamrec_logs.category, minlength=15)
-    users = np.arange(0, 50_000, 7)
-    oracle = np.repeat(probability[users].argmax(axis=1)[:, np.newaxis], 100, axis=1)
-    best = streamrec.oracle_hit_rate(probability[users], sizes, depth=100)
-    rate = streamrec.expected_hit_rate(probability, user_rows=users, item_categories=oracle)
-    assert rate == pytest.approx(best)
-    # A whole catalog hits always, and an empty place never.
-    everything = np.tile(streamrec_logs.category, (2, 1))
-    assert streamrec.expected_hit_rate(
-        probability, user_rows=users[:2], item_categories=everything
-    ) == pytest.approx(1)
-    oracle[:, 50:] = -1
-    assert streamrec.expected_hit_rate(
-        probability, user_rows=users, item_categories=oracle
-    ) == pytest.approx(best / 2)
-
-
-def test_streamrec_tables(tmp_path: Path) -> None:
-    config = StreamRecSimulation(users=50, items=120, interactions=1_000)
-    simulate(config, output=str(tmp_path / "logs"), display=QUIET)
-    tables = read(tmp_path / "logs")
-    assert set(tables["events"]["event"]) == {"like"}
-    assert tables["events"]["timestamp"].is_sorted()
-    profile = np.stack(tables["users"]["profile_vector"].to_list())
-    assert profile.shape == (50, 64)
-    weights = np.stack(tables["users"]["category_weights"].to_list())
-    assert weights.shape == (50, 15)
-    assert np.stack(tables["videos"]["content_vector"].to_list()).shape == (120, 96)
-    # The truth is what the tables' own weights and categories give.
-    sizes = np.array([(tables["videos"]["category"] == f"c{c:02d}").sum() for c in range(15)])
-    expected = streamrec.item_probabilities(weights.astype(np.float64), sizes, noise_scale=0.5)
-    found = tables["truth"]["probability"].to_numpy().reshape(50, 15)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    assert tables["truth"]["user_id"].to_list()[::15] == tables["users"]["user_id"].to_list()

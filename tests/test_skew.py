@@ -11,10 +11,10 @@ import tensorflow as tf
 from configs.schema import Config
 from preprocessing import manifest as manifests
 from preprocessing.features import TIMESTAMP, UNKNOWN_ITEM, FeatureSpec
-from serving.client import Client, spec_of_dataset
+from serving.client import Client
 from serving.grpc_server import serve
 from serving.offline import catalog_ids, embed_requests
-from serving.requests import Request, build_request, load_states
+from serving.requests import Request, build_request, load_states, spec_of_dataset
 from tests.conftest import QUIET, UPLOADED_TODAY, tables
 from trainer.dataset import AskedQueries, Dataset, load_queries
 from trainer.input import PAD_ITEM

@@ -1,17 +1,12 @@
 """`python -m trainer.task`: trains on a dataset and measures the model on the full catalog."""
 
-from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
-from configs.cli import console, run_app
-from trainer.train import train_and_evaluate
+from configs.cli import console, define_config, run_app
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", str(Path(__file__).parents[1] / "configs" / "default.py"), "The run."
-)
+_CONFIG = define_config()
 _DATASET = flags.DEFINE_string("dataset", None, "What preprocessing.run wrote.", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Checkpoints, logs and metrics.", required=True)
 _COMPARE_LISTS = flags.DEFINE_string(
@@ -24,7 +19,9 @@ _COMPARE_LISTS = flags.DEFINE_string(
 def main(argv: list[str]) -> dict[str, Any]:
     """Trains, evaluates, and returns the headline."""
     del argv
-    config = _CONFIG.value.validate()
+    config = _CONFIG()
+    from trainer.train import train_and_evaluate  # Only now: TensorFlow takes seconds.
+
     result = train_and_evaluate(
         config,
         _DATASET.value,

@@ -79,7 +79,7 @@ def reach(platform: Platform) -> Doubles:
 
 
 def share_of_sessions_after(hour: float) -> float:
-    """Share of a day's sessions that start after the UTC hour, 0 to 24: what starts are drawn by."""
+    """Expected share of a day's sessions that start after the UTC hour, 0 to 24."""
     low, high = _DAY_HOURS
     # The evening's normal is wrapped to a day of `high` hours.
     wraps = high * np.arange(-1, 3)[:, np.newaxis]

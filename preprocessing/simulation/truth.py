@@ -178,7 +178,9 @@ def _expected_showings(
         # Slots never repeat a video, so they show as many new ones as there are slots.
         slots = sessions * length * (mass_new / left)
         found = (np.exp(-total[:, :width]) * -np.expm1(-showings)).sum(axis=1, dtype=np.float64)
-        showings *= (slots / found).astype(np.float32)[:, np.newaxis]
+        # Nothing is found where no session is left in the day.
+        scale = np.divide(slots, found, out=np.ones_like(found), where=found > 0)
+        showings *= scale.astype(np.float32)[:, np.newaxis]
         total[:, :width] += showings
     return total
 

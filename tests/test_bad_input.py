@@ -1,0 +1,74 @@
+"""A user's mistake is one line on stderr that names the thing, and nothing is left behind."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def refuse(*command: str) -> str:
+    """Runs a command that must fail with one line; returns the line."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode != 0, done.stdout
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("flag", "expected"),
+    [
+        ("--config.train.batch_sizee=3", "batch_sizee"),
+        ("--config.train.batch_size=many", "--config.train.batch_size=many"),
+        ("--config.train.batch_size=-3", "config.train.batch_size: found -3"),
+        ("--config=nowhere.py", "nowhere.py"),
+        ("--datasett=x", "datasett"),
+    ],
+)
+def test_a_typo_in_config_or_flags(flag: str, expected: str, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    said = refuse("trainer.task", f"--dataset={tmp_path}", f"--workdir={workdir}", flag)
+    assert expected in said
+    assert not workdir.exists()
+
+
+def test_a_dataset_without_its_manifest(tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    said = refuse("trainer.task", f"--dataset={tmp_path}", f"--workdir={workdir}")
+    assert "--dataset" in said and "manifest.json" in said and str(tmp_path) in said
+    assert not workdir.exists()
+
+
+def test_a_dataset_made_for_other_features(dataset_dir: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    said = refuse(
+        "trainer.task",
+        "--config=configs/movielens.py:loo",
+        f"--dataset={dataset_dir}",
+        f"--workdir={workdir}",
+    )
+    assert f"--dataset={dataset_dir}" in said and "found" in said and "expected" in said
+    assert not workdir.exists()
+
+
+def test_a_run_that_is_none(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    said = refuse("serving.export", f"--workdir={tmp_path}", f"--output={models}")
+    assert "--workdir" in said and "run.json" in said
+    assert not models.exists()
+
+
+def test_a_server_that_does_not_answer(dataset_dir: Path) -> None:
+    said = refuse("serving.query", f"--dataset={dataset_dir}", "--server=localhost:1")
+    assert "--server=localhost:1" in said
+
+
+def test_a_user_whom_nobody_knows(dataset_dir: Path) -> None:
+    said = refuse("serving.query", f"--dataset={dataset_dir}", "--user_id=nobody")
+    assert "--user_id" in said and "'nobody'" in said

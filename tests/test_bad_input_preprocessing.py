@@ -1,0 +1,259 @@
+"""A user's mistake is one line that names the thing, and leaves nothing behind."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from configs import movielens
+from configs.errors import UserError
+from configs.schema import Config, Entity, PositiveRule, Split, SplitBy, Vocabulary
+from preprocessing.job import preprocess
+from tests.raw_logs import (
+    QUIET,
+    START,
+    config_of,
+    features,
+    random_log,
+    random_users,
+    random_videos,
+    small_data,
+    write_lines,
+    write_tables,
+)
+
+EVENTS, VIDEOS, USERS = random_log(0, events=60), random_videos(0), random_users(0)
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> dict[str, str]:
+    return write_tables(tmp_path / "raw", EVENTS, VIDEOS, USERS)
+
+
+@pytest.fixture
+def config() -> Config:
+    return config_of(small_data())
+
+
+def refusal(
+    config: Config, tables: dict[str, str], output: Path, *, beam: tuple[str, ...] = ()
+) -> str:
+    """The one line that a job ends with; nothing must be left of it."""
+    with pytest.raises(UserError) as caught:
+        preprocess(config, tables=tables, output=output, beam_options=beam, display=QUIET)
+    message = str(caught.value)
+    assert "\n" not in message and "[while running" not in message
+    assert not output.exists()
+    return message
+
+
+def test_a_missing_file(config: Config, tables: dict[str, str], tmp_path: Path) -> None:
+    for table in tables:
+        where = str(tmp_path / "nowhere.jsonl")
+        found = refusal(config, tables | {table: where}, tmp_path / "out")
+        assert found.startswith(f"--{table}: found no file at {where}, expected")
+
+
+def test_a_parquet_file_that_is_none(
+    config: Config, tables: dict[str, str], tmp_path: Path
+) -> None:
+    whole = tmp_path / "events.parquet"
+    pl.DataFrame(EVENTS, infer_schema_length=None).write_parquet(whole)
+    whole.write_bytes(whole.read_bytes()[:-20])
+    found = refusal(config, tables | {"events": str(whole)}, tmp_path / "out")
+    assert found.startswith(f"--events: {whole} cannot be read: ")
+
+
+def test_a_parquet_column_that_is_missing_or_of_another_type(
+    config: Config, tables: dict[str, str], tmp_path: Path
+) -> None:
+    frame = pl.DataFrame(EVENTS, infer_schema_length=None)
+    path = tmp_path / "events.parquet"
+    where = tables | {"events": str(path)}
+    frame.drop("video_id").write_parquet(path)
+    found = refusal(config, where, tmp_path / "out")
+    assert found == (f"--events: {path}: found no column 'video_id', expected it to hold a string")
+    frame.with_columns(pl.col("timestamp").cast(pl.String)).write_parquet(path)
+    found = refusal(config, where, tmp_path / "out")
+    assert found == f"--events: {path}: column 'timestamp': found large_string, expected an integer"
+    frame.drop("device").write_parquet(path)
+    found = refusal(config, where, tmp_path / "out")
+    assert found.startswith("config.features.device.column: found no column 'device' in --events")
+
+
+def test_a_feature_whose_column_no_line_has(tables: dict[str, str], tmp_path: Path) -> None:
+    wanted = Vocabulary(column="creator_id", entity=Entity.ITEM)
+    config = config_of(small_data(), **features(), creator=wanted)
+    found = refusal(config, tables, tmp_path / "out")
+    assert found.startswith(
+        "config.features.creator.column: found no column 'creator_id' in --videos"
+    )
+
+
+def test_features_of_users_without_a_table_of_users(
+    config: Config, tables: dict[str, str], tmp_path: Path
+) -> None:
+    del tables["users"]
+    found = refusal(config, tables, tmp_path / "out")
+    assert found.startswith("config.features.country.column: found no --users, expected a table")
+
+
+def test_an_unknown_event_name_and_other_bad_lines(
+    config: Config, tables: dict[str, str], tmp_path: Path
+) -> None:
+    lines: list[Any] = [EVENTS[0] | {"event": "purchase"}] * 3 + ["{"] * 2
+    lines += [EVENTS[0] | {"watch_sec": -1}] * 4 + [EVENTS[0] | {"timestamp": 1}]
+    path = write_lines(tmp_path / "raw" / "events" / "bad.jsonl", lines)
+    found = refusal(config, tables, tmp_path / "out")
+    total = len(EVENTS) + len(lines)
+    assert found.startswith(
+        f"--events: 10 of {total} rows are malformed, expected at most 1.00% "
+        "(data.max_bad_fraction): watch_sec: below 0 (4x, as "
+    )
+    assert f"event: unknown name (3x, as {path} line 1: " in found
+    assert f"not JSON (2x, as {path} line 4: {{)" in found
+    assert "timestamp: below" not in found  # the fourth most common
+
+
+def test_all_lines_malformed(config: Config, tables: dict[str, str], tmp_path: Path) -> None:
+    config.data.max_bad_fraction = 1.0
+    path = write_lines(tmp_path / "bad.jsonl", ["{}"] * 4)
+    found = refusal(config, tables | {"videos": str(path)}, tmp_path / "out")
+    assert found.startswith("--videos: 4 of 4 rows are malformed, expected")
+    assert f"video_id: missing (4x, as {path} line 1: {{}})" in found
+
+
+def test_an_empty_table(config: Config, tables: dict[str, str], tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "none.jsonl", [])
+    found = refusal(config, tables | {"users": str(path)}, tmp_path / "out")
+    assert found == "--users: found no rows, expected at least one"
+
+
+def test_a_cut_gzip_file(config: Config, tables: dict[str, str], tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "events.jsonl.gz", EVENTS)
+    path.write_bytes(path.read_bytes()[:-30])
+    found = refusal(config, tables | {"events": str(path)}, tmp_path / "out")
+    assert found.startswith(f"--events: {path} is cut or damaged: ")
+
+
+def test_no_positive_event(tables: dict[str, str], tmp_path: Path) -> None:
+    config = config_of(
+        small_data(positive=PositiveRule(min_watch_fraction=1.0, events=("follow",)))
+    )
+    found = refusal(config, tables, tmp_path / "out")
+    assert found == (
+        "--events: found no positive event, expected some that meet config.data.positive"
+    )
+
+
+def test_no_label_before_the_cut(tables: dict[str, str], tmp_path: Path) -> None:
+    split = Split(by=SplitBy.DATE, validation_date="2020-01-01", test_date="2020-01-02")
+    found = refusal(config_of(small_data(split=split)), tables, tmp_path / "out")
+    assert found.startswith("config.data.split: found no label before 1577836800, where train ends")
+    config = config_of(small_data(split=split))
+    config.data.split.test_date = "2020-13-01"
+    found = refusal(config, tables, tmp_path / "out")
+    assert found == (
+        "config.data.split.test_date: found '2020-13-01', expected a day as YYYY-MM-DD"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--direct_num_wrkers=2",), "found 'direct_num_wrkers', expected Beam's own flags"),
+        (("--direct_num_workers=two",), "invalid int value: 'two'"),
+        (("events.jsonl",), "found 'events.jsonl', expected Beam's own flags"),
+    ],
+)
+def test_an_unknown_beam_option(
+    options: tuple[str, ...],
+    message: str,
+    config: Config,
+    tables: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    found = refusal(config, tables, tmp_path / "out", beam=options)
+    assert found.startswith("Beam options after --: ") and message in found
+
+
+def test_an_output_that_cannot_be_made(
+    config: Config, tables: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match=r"--output: .*file/out cannot be made"):
+        preprocess(config, tables=tables, output=tmp_path / "file" / "out", display=QUIET)
+
+
+def test_an_unknown_variant_of_movielens() -> None:
+    assert movielens.get_config().validate().data.split.by is SplitBy.LOO
+    assert "positives_30d" in movielens.get_config("time90").validate().features
+    with pytest.raises(UserError, match="--config: found variant 'time80', expected loo or time90"):
+        movielens.get_config("time80")
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "preprocessing.run", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        env=os.environ,
+        timeout=120,
+    )
+
+
+MOVIELENS = "--config=configs/movielens.py:time90"
+
+
+def test_the_command_ends_in_one_line_and_no_dataset(tmp_path: Path) -> None:
+    """Several processes: what goes wrong in a worker must not be said by each of them."""
+    events = write_lines(tmp_path / "events.jsonl", [{"event": "like"}] * 3)
+    videos = write_lines(tmp_path / "videos.jsonl", [{"video_id": "v"}])
+    done = command(
+        MOVIELENS,
+        f"--events={events}",
+        f"--videos={videos}",
+        f"--users={write_lines(tmp_path / 'users.jsonl', [{'user_id': 'u'}])}",
+        f"--output={tmp_path / 'out'}",
+        "--",
+        "--direct_running_mode=multi_processing",
+        "--direct_num_workers=2",
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: --events: 3 of 3 rows are malformed, expected at most 1.00% "
+        f"(data.max_bad_fraction): user_id: missing (3x, as {events} line 1: "
+        '{"event": "like"})\n'
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_ends_in_one_json_line(tmp_path: Path) -> None:
+    rows = [
+        {"event": "like", "user_id": f"u{u}", "video_id": f"v{v}", "timestamp": START + v}
+        for u in range(3)
+        for v in range(10)
+    ]
+    video = {"video_id": "v1", "category": "a", "release_year": 1999}
+    user = {"user_id": "u1", "gender": "f", "age": 25, "occupation": "3"}
+    done = command(
+        MOVIELENS,
+        f"--events={write_lines(tmp_path / 'events.jsonl', rows)}",
+        f"--videos={write_lines(tmp_path / 'videos.jsonl', [video])}",
+        f"--users={write_lines(tmp_path / 'users.jsonl', [user])}",
+        f"--output={tmp_path / 'out'}",
+        "--config.data.shards=1",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    *shown, last = done.stdout.splitlines()
+    result = json.loads(last)
+    assert result["rows"] == {"train": 24, "validation": 3, "test": 3}
+    assert (tmp_path / "out" / "manifest.json").is_file()
+    assert any("labelling" in line for line in shown) and any("positive" in line for line in shown)
