@@ -26,7 +26,9 @@ from rich.console import Console
 from configs import default, movielens, streamrec
 from configs.cli import console, run_app
 from configs.errors import UserError
-from configs.schema import Config
+from configs.schema import (
+    Config,
+)
 from preprocessing.job import preprocess
 from preprocessing.simulate import simulate
 from preprocessing.simulation.streamrec import expected_hit_rate

@@ -24,7 +24,9 @@ from rich.table import Table
 
 from configs.cli import console, run_app
 from configs.errors import UserError
-from configs.schema import Split
+from configs.schema import (
+    Split,
+)
 from configs.simulation import ShortVideoSimulation
 from preprocessing.simulation.catalog import DAY_S
 from preprocessing.simulation.short_video import (

@@ -1,8 +1,7 @@
 """Every default: for the short-video log that `preprocessing.simulate` writes, and its towers."""
 
-from configs.schema import (
+from configs.kinds import (
     Bucketized,
-    Config,
     Count,
     Distribution,
     Entity,
@@ -13,6 +12,9 @@ from configs.schema import (
     OneHot,
     Sequence,
     Vocabulary,
+)
+from configs.schema import (
+    Config,
 )
 from configs.simulation import ShortVideoSimulation
 

@@ -7,29 +7,31 @@ the literature on sequential recommenders does. `--config=configs/movielens.py:t
 
 from configs import default
 from configs.errors import UserError
-from configs.schema import (
+from configs.kinds import (
     Bucketized,
-    Config,
     Count,
-    Data,
     Distribution,
     Entity,
-    Eval,
     Feature,
     Freshness,
     HashedId,
     LogZScore,
-    Model,
     OneHot,
+    Sequence,
+    Vocabulary,
+)
+from configs.schema import (
+    Config,
+    Data,
+    Eval,
+    Model,
     PositiveRule,
     Protocol,
     Seen,
-    Sequence,
     Split,
     SplitBy,
     Ties,
     Train,
-    Vocabulary,
 )
 
 _POSITIVE = PositiveRule(min_watch_fraction=1.0, events=("like",))

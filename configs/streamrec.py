@@ -4,17 +4,19 @@ Its best possible expected HR@100 is known in closed form (0.0336); nothing beat
 """
 
 from configs import default
+from configs.kinds import (
+    Dense,
+    Entity,
+    Sequence,
+    Vocabulary,
+)
 from configs.schema import (
     Config,
     Data,
-    Dense,
-    Entity,
     Eval,
     PositiveRule,
     Protocol,
-    Sequence,
     Split,
-    Vocabulary,
 )
 from configs.simulation import StreamRecSimulation
 

@@ -2,7 +2,14 @@
 
 import polars as pl
 
-from configs.schema import Distribution, Entity, SplitBy, Vocabulary
+from configs.kinds import (
+    Distribution,
+    Entity,
+    Vocabulary,
+)
+from configs.schema import (
+    SplitBy,
+)
 from preprocessing.contract import VIDEO_ID
 from preprocessing.features import (
     ITEM,

@@ -13,13 +13,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from configs.errors import UserError
-from configs.schema import (
+from configs.kinds import (
     FREE,
     KINDS,
     Bucketized,
-    Config,
     Count,
-    Data,
     Dense,
     Distribution,
     Entity,
@@ -30,6 +28,10 @@ from configs.schema import (
     OneHot,
     Sequence,
     Vocabulary,
+)
+from configs.schema import (
+    Config,
+    Data,
 )
 from configs.serialization import to_dict
 

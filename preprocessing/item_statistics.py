@@ -6,7 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from configs.schema import POSITIVE, Count, Entity, LogZScore
+from configs.kinds import (
+    POSITIVE,
+    Count,
+    Entity,
+    LogZScore,
+)
 from preprocessing.contract import EVENT, VIDEO_ID
 from preprocessing.features import ITEM, TIMESTAMP, FeatureSpec
 from preprocessing.labels import CODE_OF, STATUS, Status
@@ -19,6 +24,7 @@ NEWEST = "newest"
 """The newest event that any count of the row used; 0 for none. Not written."""
 
 _DAY_BITS = 20
+_LAST_DAY = (1 << _DAY_BITS) - 1  # in the year 4840
 
 
 def item_counts(spec: FeatureSpec) -> dict[str, Count]:
@@ -81,9 +87,11 @@ def item_statistics(daily: pl.DataFrame, counts: dict[str, Count]) -> pl.DataFra
     """
     item, day = daily[ITEM].to_numpy(), daily[DAY].to_numpy()
     changes = [_key(item, day + 1)]
-    changes += [_key(item, day + 1 + c.window_days) for c in counts.values() if c.window_days]
+    for count in counts.values():
+        if count.window_days:
+            changes.append(_key(item, np.minimum(day + 1 + count.window_days, _LAST_DAY)))
     key = np.unique(np.concatenate(changes))
-    at_item, at_day = key >> _DAY_BITS, key & ((1 << _DAY_BITS) - 1)
+    at_item, at_day = key >> _DAY_BITS, key & _LAST_DAY
     columns: dict[str, Int64s] = {ITEM: at_item, DAY: at_day}
     newest = np.zeros(len(key), np.int64)
     for name, count in counts.items():

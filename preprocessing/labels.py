@@ -6,7 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from configs.schema import EVENTS, Data, PositiveRule, SplitBy, Ties
+from configs.kinds import (
+    EVENTS,
+)
+from configs.schema import (
+    Data,
+    PositiveRule,
+    SplitBy,
+    Ties,
+)
 from preprocessing.contract import EVENT, VIDEO_ID
 from preprocessing.features import TIMESTAMP, USER_ID
 from preprocessing.manifest import Splits

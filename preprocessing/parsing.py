@@ -63,8 +63,7 @@ def parse_lines(lines: list[bytes], first: int, table: Table) -> Parsed:
             present.add(name)
         columns[name] = _FROM_JSON[field.kind](field, values, types, wrong)
     frame = pl.DataFrame({**columns, LINE: np.array(numbers, np.int64)})
-    reasons = pl.Series([wrong.get(row) for row in range(len(numbers))], dtype=pl.String)
-    rows, dead = _divide(frame, reasons, table)
+    rows, dead = _divide(frame, wrong, table)
     raw = [_cap(lines[number - first]) for number in dead[LINE]]
     dead = dead.with_columns(pl.Series("raw", raw, dtype=pl.String))
     return Parsed(rows=rows, dead=pl.concat([dead, broken]), present=frozenset(present))
@@ -130,11 +129,7 @@ def parse_batch(batch: pa.Table, first: int, table: Table) -> Parsed:
                 0, batch.num_rows
             )
     frame = pl.DataFrame({**columns, LINE: np.arange(first, first + batch.num_rows)})
-    if wrong:
-        reasons = pl.Series([wrong.get(row) for row in range(batch.num_rows)], dtype=pl.String)
-    else:
-        reasons = None
-    rows, dead = _divide(frame, reasons, table)
+    rows, dead = _divide(frame, wrong, table)
     raw = [
         json.dumps(row, default=repr, ensure_ascii=False)[:_RAW_BYTES]
         for row in batch.take(pa.array(dead[LINE].to_numpy() - first)).to_pylist()
@@ -144,11 +139,19 @@ def parse_batch(batch: pa.Table, first: int, table: Table) -> Parsed:
 
 
 def _divide(
-    frame: pl.DataFrame, wrong: pl.Series | None, table: Table
+    frame: pl.DataFrame, wrong: dict[int, str], table: Table
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that keep the contract, and `line` and `reason` of the others.
+
+    Args:
+        frame: typed columns and `line`.
+        wrong: rows with a value that no typed column holds, and why.
+        table: what they are rows of.
+    """
     reason = frame.select(reason_of(table).alias("reason"))["reason"]
-    if wrong is not None:
-        reason = pl.DataFrame({"w": wrong, "r": reason}).select(pl.coalesce("w", "r"))["w"]
+    if wrong:
+        found = pl.Series([wrong.get(row) for row in range(len(frame))], dtype=pl.String)
+        reason = pl.select(pl.coalesce(found, reason)).to_series()
     if reason.null_count() == len(reason):
         rows, dead = frame, frame.clear()
     else:

@@ -11,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from configs.schema import POSITIVE, Count
+from configs.kinds import (
+    POSITIVE,
+    Count,
+)
 from preprocessing.contract import EVENT, VIDEO_ID
 from preprocessing.features import ITEM, TIMESTAMP, USER_ID
 from preprocessing.frames import gather_ranges, ragged
@@ -115,9 +118,8 @@ class Timeline:
             # Under file order an event of this very second may count; the bound decides.
             first = np.minimum(self._first_at_or_after(moments.user, since), moments.bound)
         found = before[moments.bound] - before[first]
-        rows = np.concatenate([[0], np.flatnonzero(counted)])
-        newest = np.where(found > 0, self.time[rows[before[moments.bound]]], 0)
-        return found, newest
+        times = np.concatenate([[0], self.time[counted]])
+        return found, np.where(found > 0, times[before[moments.bound]], 0)
 
     def history(self, moments: Moments, max_length: int | None) -> tuple[pl.Series, pl.Series]:
         """Catalog ids (int32) and times (int64) of the last positives, oldest first: lists [n]."""

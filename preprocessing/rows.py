@@ -7,11 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from configs.schema import (
+from configs.kinds import (
     EVENTS,
     Distribution,
     Entity,
     LogZScore,
+)
+from configs.schema import (
     Seen,
     SplitBy,
     Ties,
@@ -43,7 +45,7 @@ _NOT_LOGGED = {"position": -1, "propensity": 0.0, "session_id": ""}
 _LOGGED_TYPE = {"position": pl.Int64(), "propensity": pl.Float64(), "session_id": pl.String()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class World:
     """What all groups of users share.
 

@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from configs.cli import console, run_app
-from configs.schema import Split
+from configs.schema import (
+    Split,
+)
 from configs.serialization import to_dict
 from configs.simulation import ShortVideoSimulation, StreamRecSimulation
 from preprocessing.simulation.output import whole_directory, write_json

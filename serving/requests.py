@@ -13,7 +13,12 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from configs.errors import UserError
-from configs.schema import KINDS, Config
+from configs.kinds import (
+    KINDS,
+)
+from configs.schema import (
+    Config,
+)
 from configs.serialization import from_dict
 from preprocessing.features import (
     TIMESTAMP,

@@ -12,26 +12,30 @@ import tensorflow as tf
 from rich.console import Console
 
 from configs import default
-from configs.schema import (
+from configs.kinds import (
     Bucketized,
-    Config,
     Count,
-    Data,
     Dense,
     Distribution,
     Entity,
-    Eval,
     Feature,
     Freshness,
     HashedId,
     LogZScore,
     OneHot,
+    Vocabulary,
+)
+from configs.kinds import (
+    Sequence as History,
+)
+from configs.schema import (
+    Config,
+    Data,
+    Eval,
     Protocol,
     Split,
     SplitBy,
-    Vocabulary,
 )
-from configs.schema import Sequence as History
 from preprocessing import manifest as manifests
 from preprocessing.features import LENGTH_SUFFIX, Column, DType, spec_of
 from preprocessing.job import preprocess

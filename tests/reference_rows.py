@@ -8,14 +8,16 @@ from bisect import bisect_left
 from collections import Counter
 from typing import Any
 
-from configs.schema import (
+from configs.kinds import (
     COUNTABLE,
     EVENTS,
-    Config,
     Count,
     Distribution,
     Entity,
     LogZScore,
+)
+from configs.schema import (
+    Config,
     Seen,
     SplitBy,
     Ties,

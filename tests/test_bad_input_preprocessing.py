@@ -12,7 +12,16 @@ import pytest
 
 from configs import movielens
 from configs.errors import UserError
-from configs.schema import Config, Entity, PositiveRule, Split, SplitBy, Vocabulary
+from configs.kinds import (
+    Entity,
+    Vocabulary,
+)
+from configs.schema import (
+    Config,
+    PositiveRule,
+    Split,
+    SplitBy,
+)
 from preprocessing.job import preprocess
 from tests.raw_logs import (
     QUIET,

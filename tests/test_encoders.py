@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from configs.schema import (
+from configs.kinds import (
     KINDS,
     Bucketized,
     Count,
-    Data,
     Dense,
     Distribution,
     Entity,
@@ -19,6 +18,9 @@ from configs.schema import (
     OneHot,
     Sequence,
     Vocabulary,
+)
+from configs.schema import (
+    Data,
 )
 from preprocessing.features import TIMESTAMP, DType, FeatureSpec, columns_of, default_of
 from trainer.catalog import Assets

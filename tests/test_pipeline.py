@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import stat
 from collections import Counter
 from math import log1p
@@ -13,7 +14,14 @@ import polars as pl
 import pytest
 
 from configs.errors import UserError
-from configs.schema import Config, LogZScore, Split, SplitBy
+from configs.kinds import (
+    LogZScore,
+)
+from configs.schema import (
+    Config,
+    Split,
+    SplitBy,
+)
 from preprocessing import assets
 from preprocessing import manifest as manifests
 from preprocessing.features import spec_of
@@ -42,6 +50,8 @@ from tests.reference_rows import Reference
 SEED = 5
 EVENTS, VIDEOS, USERS = random_log(SEED), random_videos(SEED), random_users(SEED)
 NEXT_QUERIES = 3
+MINIMAL = ("followers", "history", "item_id")
+NO_STATISTICS = pl.DataFrame(schema={"item": pl.Int64, "day": pl.Int64, "newest": pl.Int64})
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +280,7 @@ def test_files_formats_order_and_processes_change_nothing(
         "users": str(tmp_path / "users.parquet"),
     }
     other = config_of(
-        small_data(max_next_queries=NEXT_QUERIES, partitions=5, shards=3, rows_per_record=1)
+        small_data(max_next_queries=NEXT_QUERIES, partitions=40, shards=3, rows_per_record=1)
     )
 
     again = run(
@@ -351,10 +361,11 @@ def test_dead_letters_are_kept_and_counted(tmp_path: Path) -> None:
 
 
 def test_a_rerun_replaces_and_a_failed_one_leaves_all(
-    config: Config, raw: dict[str, str], tmp_path: Path
+    config: Config, raw: dict[str, str], found: Decoded, tmp_path: Path
 ) -> None:
     output = tmp_path / "dataset"
-    first = run(config, raw, output).manifest
+    shutil.copytree(found.root, output)
+    first = manifests.read(output)
     written = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
     empty = write_lines(tmp_path / "none.jsonl", [])
     with pytest.raises(UserError, match="found no rows"):
@@ -394,7 +405,7 @@ def test_sums_of_many_rows_are_exact_and_need_not_fit_in_64_bits(tmp_path: Path)
         train,
         spec=spec,
         catalog=pl.DataFrame(),
-        statistics=StatisticsAt(pl.DataFrame(NO_STATISTICS)),
+        statistics=StatisticsAt(NO_STATISTICS),
     )
     each = round(log1p(float(np.float32(3e38))) * 1e6)
     assert sums == {"followers": {"n": rows, "sum": rows * each, "squares": rows * each**2}}
@@ -404,7 +415,3 @@ def test_sums_of_many_rows_are_exact_and_need_not_fit_in_64_bits(tmp_path: Path)
     tally = {"unknown_user": 0, "duplicate_user": 0, "scales": sums}
     write_summary([], str(tmp_path), splits, {}, {}, tally, (b"", 0), (b"", 0))
     assert json.loads((tmp_path / "summary.json").read_text())["unknown_user"] == 0
-
-
-MINIMAL = ("followers", "history", "item_id")
-NO_STATISTICS: dict[str, list[int]] = {"item": [], "day": [], "newest": []}

@@ -14,7 +14,9 @@ from rich.console import Console
 from tiny_platform import run, small
 
 from configs.errors import UserError
-from configs.schema import Split
+from configs.schema import (
+    Split,
+)
 from configs.simulation import LogFormat
 from preprocessing.simulate import simulate
 from preprocessing.simulation import short_video, topics

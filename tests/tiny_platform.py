@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from configs.schema import Split
+from configs.schema import (
+    Split,
+)
 from configs.simulation import ShortVideoSimulation
 from preprocessing.simulation.short_video import ShortVideoLogs, simulate_short_video
 

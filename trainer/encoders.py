@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from configs.schema import (
+from configs.kinds import (
     Bucketized,
     Dense,
     Distribution,

@@ -2,7 +2,9 @@
 
 import tensorflow as tf
 
-from configs.schema import Sequence
+from configs.kinds import (
+    Sequence,
+)
 
 
 class WindowMeans(tf.keras.layers.Layer):

@@ -3,7 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from configs.schema import Entity, Freshness, Vocabulary
+from configs.kinds import (
+    Entity,
+    Freshness,
+    Vocabulary,
+)
 from preprocessing.features import FeatureSpec
 from trainer.catalog import Assets, Catalog, DailyCounts
 from trainer.encoders import EmbeddingTable, Encoder, make_encoder

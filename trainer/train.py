@@ -21,7 +21,9 @@ from rich.progress import (
 )
 
 from configs.errors import UserError
-from configs.schema import Config
+from configs.schema import (
+    Config,
+)
 from configs.serialization import to_dict
 from trainer.dataset import Dataset, open_dataset
 from trainer.evaluate import evaluate, print_tables
