@@ -35,7 +35,7 @@ demo: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.simulator
-	$(BIN)/python -m benchmarks.quality --row=short-video --workdir=bench-run
+	$(BIN)/python -m benchmarks.quality --row=short_video --workdir=bench-run
 	$(BIN)/python -m benchmarks.quality --row=streamrec --workdir=bench-run
 
 lock:

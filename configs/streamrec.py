@@ -14,9 +14,11 @@ from configs.schema import (
     Config,
     Data,
     Eval,
+    Model,
     PositiveRule,
     Protocol,
     Split,
+    Train,
 )
 from configs.simulation import StreamRecSimulation
 
@@ -26,6 +28,8 @@ def get_config() -> Config:
     simulation = StreamRecSimulation()
     config = default.get_config()
     config.simulation = simulation
+    config.model = Model()
+    config.train = Train()
     config.features = {
         "profile": Dense(column="profile_vector", length=simulation.profile_dim),
         "category_weights": Dense(column="category_weights", length=simulation.categories),
