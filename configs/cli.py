@@ -12,9 +12,7 @@ from ml_collections import config_flags
 from rich.console import Console
 
 from configs.errors import UserError
-from configs.schema import (
-    Config,
-)
+from configs.schema import Config
 
 _WIDTH_OF_FILES = 140
 

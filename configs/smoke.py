@@ -1,10 +1,7 @@
 """A run small enough for a test: a tiny simulated log, narrow towers, two epochs."""
 
 from configs import default
-from configs.schema import (
-    Config,
-    Data,
-)
+from configs.schema import Config, Data
 from configs.simulation import ShortVideoSimulation
 
 

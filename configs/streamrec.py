@@ -4,22 +4,8 @@ Its best possible expected HR@100 is known in closed form (0.0336); nothing beat
 """
 
 from configs import default
-from configs.kinds import (
-    Dense,
-    Entity,
-    Sequence,
-    Vocabulary,
-)
-from configs.schema import (
-    Config,
-    Data,
-    Eval,
-    Model,
-    PositiveRule,
-    Protocol,
-    Split,
-    Train,
-)
+from configs.kinds import Dense, Entity, Sequence, Vocabulary
+from configs.schema import Config, Data, Eval, Model, PositiveRule, Protocol, Split, Train
 from configs.simulation import StreamRecSimulation
 
 

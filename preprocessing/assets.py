@@ -6,12 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from configs.kinds import (
-    Entity,
-    LogZScore,
-    OneHot,
-    Vocabulary,
-)
+from configs.kinds import Entity, LogZScore, OneHot, Vocabulary
 from preprocessing.features import ITEM, TIMESTAMP, FeatureSpec, columns_of
 from preprocessing.item_statistics import DAY, StatisticsAt
 from preprocessing.splits import DAY_S

@@ -2,14 +2,8 @@
 
 import polars as pl
 
-from configs.kinds import (
-    Distribution,
-    Entity,
-    Vocabulary,
-)
-from configs.schema import (
-    SplitBy,
-)
+from configs.kinds import Distribution, Entity, Vocabulary
+from configs.schema import SplitBy
 from preprocessing.contract import VIDEO_ID
 from preprocessing.features import (
     ITEM,

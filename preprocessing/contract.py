@@ -11,12 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from configs.errors import UserError
-from configs.kinds import (
-    EVENTS,
-    Entity,
-    Feature,
-    LogZScore,
-)
+from configs.kinds import EVENTS, Entity, Feature, LogZScore
 from preprocessing.features import TIMESTAMP, USER_ID, Column, DType, FeatureSpec, columns_of
 
 VIDEO_ID = "video_id"

@@ -2,9 +2,7 @@
 
 import polars as pl
 
-from configs.schema import (
-    Ties,
-)
+from configs.schema import Ties
 from preprocessing.contract import EVENT, VIDEO_ID
 from preprocessing.features import TIMESTAMP, USER_ID
 from preprocessing.parsing import LINE

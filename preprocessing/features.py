@@ -29,10 +29,7 @@ from configs.kinds import (
     Sequence,
     Vocabulary,
 )
-from configs.schema import (
-    Config,
-    Data,
-)
+from configs.schema import Config, Data
 from configs.serialization import to_dict
 
 

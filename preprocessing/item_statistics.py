@@ -6,12 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from configs.kinds import (
-    POSITIVE,
-    Count,
-    Entity,
-    LogZScore,
-)
+from configs.kinds import POSITIVE, Count, Entity, LogZScore
 from preprocessing.contract import EVENT, VIDEO_ID
 from preprocessing.features import ITEM, TIMESTAMP, FeatureSpec
 from preprocessing.labels import CODE_OF, STATUS, Status

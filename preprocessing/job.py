@@ -20,9 +20,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from configs.errors import UserError
-from configs.schema import (
-    Config,
-)
+from configs.schema import Config
 from configs.serialization import to_dict
 from preprocessing import counters
 from preprocessing import manifest as manifests

@@ -6,15 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from configs.kinds import (
-    EVENTS,
-)
-from configs.schema import (
-    Data,
-    PositiveRule,
-    SplitBy,
-    Ties,
-)
+from configs.kinds import EVENTS
+from configs.schema import Data, PositiveRule, SplitBy, Ties
 from preprocessing.contract import EVENT, VIDEO_ID
 from preprocessing.features import TIMESTAMP, USER_ID
 from preprocessing.manifest import Splits

@@ -11,10 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from configs.kinds import (
-    POSITIVE,
-    Count,
-)
+from configs.kinds import POSITIVE, Count
 from preprocessing.contract import EVENT, VIDEO_ID
 from preprocessing.features import ITEM, TIMESTAMP, USER_ID
 from preprocessing.frames import gather_ranges, ragged

@@ -7,17 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from configs.kinds import (
-    EVENTS,
-    Distribution,
-    Entity,
-    LogZScore,
-)
-from configs.schema import (
-    Seen,
-    SplitBy,
-    Ties,
-)
+from configs.kinds import EVENTS, Distribution, Entity, LogZScore
+from configs.schema import Seen, SplitBy, Ties
 from preprocessing.catalog import as_column, key_codes, share_columns
 from preprocessing.contract import EVENT, VIDEO_ID
 from preprocessing.events import in_order

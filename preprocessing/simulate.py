@@ -5,18 +5,14 @@ python -m preprocessing.simulate --output=DIR [--config=configs/streamrec.py]
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from configs.cli import console, run_app
-from configs.schema import (
-    Split,
-)
+from configs.cli import console, define_config, run_app
+from configs.schema import Config, Split
 from configs.serialization import to_dict
 from configs.simulation import ShortVideoSimulation, StreamRecSimulation
 from preprocessing.simulation.output import whole_directory, write_json
@@ -30,8 +26,6 @@ from preprocessing.simulation.streamrec import (
     summarize_streamrec,
     write_streamrec,
 )
-
-_DEFAULT_CONFIG = str(Path(__file__).parents[1] / "configs" / "default.py")
 
 
 def simulate(
@@ -81,17 +75,14 @@ def simulate(
     return summary
 
 
-def main(argv: list[str]) -> Mapping[str, Any]:
-    """Runs the command."""
-    del argv
-    config = flags.FLAGS.config.validate()
-    output = flags.FLAGS.output
+def run(config: Config, *, output: str) -> Mapping[str, Any]:
+    """Simulates what the config says; returns what the command prints last."""
     summary = simulate(config.simulation, output=output, display=console(), split=config.data.split)
     return {"output": output, **summary}
 
 
 if __name__ == "__main__":
     # Here and not above, so that a program may import `simulate` and have such flags of its own.
-    config_flags.DEFINE_config_file("config", _DEFAULT_CONFIG, "The run.")
-    flags.DEFINE_string("output", None, "Directory to make.", required=True)
-    run_app(main)
+    _CONFIG = define_config()
+    _OUTPUT = flags.DEFINE_string("output", None, "Directory to make.", required=True)
+    run_app(lambda argv: run(_CONFIG(), output=_OUTPUT.value))

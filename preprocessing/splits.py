@@ -5,10 +5,7 @@ from datetime import UTC, date, datetime, time
 from fractions import Fraction
 
 from configs.errors import UserError
-from configs.schema import (
-    Split,
-    SplitBy,
-)
+from configs.schema import Split, SplitBy
 from preprocessing.manifest import Splits
 
 DAY_S = 86_400

@@ -5,9 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from configs.schema import (
-    Export,
-)
+from configs.schema import Export
 from preprocessing.features import DType, FeatureSpec, default_of
 from trainer.catalog import Catalog
 from trainer.input import PAD_ITEM

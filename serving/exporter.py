@@ -10,10 +10,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from configs.errors import UserError
-from configs.schema import (
-    Config,
-    Index,
-)
+from configs.schema import Config, Index
 from serving.exported import ExportedModel
 from serving.index import Tuning, build, mean_overlap
 from serving.offline import catalog_ids, embed_requests, tensors

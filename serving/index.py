@@ -19,10 +19,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from configs.errors import UserError
-from configs.schema import (
-    Export,
-    Index,
-)
+from configs.schema import Export, Index
 
 FloatArray = npt.NDArray[np.float32]
 Search = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]

@@ -34,6 +34,7 @@ _TIMESTAMP = flags.DEFINE_integer(
 )
 _TIMEOUT_S = flags.DEFINE_float("timeout_s", 10.0, "How long to wait for the answer.")
 _SAMPLE = 1_000
+_TITLE_WIDTH = 32
 
 
 def main(argv: list[str]) -> dict[str, Any]:
@@ -90,7 +91,8 @@ def _table(
         title=f"user {states.user_id[0]}: {len(items)} recommendations in {elapsed_ms:.1f} ms"
     )
     for header in ("watched", "title", "category", "", "recommended", "title", "category"):
-        table.add_column(header, no_wrap=True, overflow="ellipsis")
+        width = _TITLE_WIDTH if header == "title" else None
+        table.add_column(header, no_wrap=True, max_width=width)
     table.add_column("score", justify="right")
     for row in range(max(len(items), min(len(watched), len(items)))):
         left = ["", "", ""]

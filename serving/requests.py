@@ -13,12 +13,8 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from configs.errors import UserError
-from configs.kinds import (
-    KINDS,
-)
-from configs.schema import (
-    Config,
-)
+from configs.kinds import KINDS
+from configs.schema import Config
 from configs.serialization import from_dict
 from preprocessing.features import (
     TIMESTAMP,

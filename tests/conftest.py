@@ -8,9 +8,7 @@ from rich.console import Console
 
 import trainer  # noqa: F401  before TensorFlow: it chooses Keras 2
 from configs import smoke
-from configs.schema import (
-    Config,
-)
+from configs.schema import Config
 
 QUIET = Console(quiet=True)
 

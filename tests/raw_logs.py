@@ -25,17 +25,8 @@ from configs.kinds import (
     OneHot,
     Vocabulary,
 )
-from configs.kinds import (
-    Sequence as History,
-)
-from configs.schema import (
-    Config,
-    Data,
-    Eval,
-    Protocol,
-    Split,
-    SplitBy,
-)
+from configs.kinds import Sequence as History
+from configs.schema import Config, Data, Eval, Protocol, Split, SplitBy
 from preprocessing import manifest as manifests
 from preprocessing.features import LENGTH_SUFFIX, Column, DType, spec_of
 from preprocessing.job import preprocess

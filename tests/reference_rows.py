@@ -8,20 +8,8 @@ from bisect import bisect_left
 from collections import Counter
 from typing import Any
 
-from configs.kinds import (
-    COUNTABLE,
-    EVENTS,
-    Count,
-    Distribution,
-    Entity,
-    LogZScore,
-)
-from configs.schema import (
-    Config,
-    Seen,
-    SplitBy,
-    Ties,
-)
+from configs.kinds import COUNTABLE, EVENTS, Count, Distribution, Entity, LogZScore
+from configs.schema import Config, Seen, SplitBy, Ties
 from preprocessing.features import columns_of, default_of
 from tests.raw_logs import DAY_S, Row
 

@@ -12,16 +12,8 @@ import pytest
 
 from configs import movielens
 from configs.errors import UserError
-from configs.kinds import (
-    Entity,
-    Vocabulary,
-)
-from configs.schema import (
-    Config,
-    PositiveRule,
-    Split,
-    SplitBy,
-)
+from configs.kinds import Entity, Vocabulary
+from configs.schema import Config, PositiveRule, Split, SplitBy
 from preprocessing import tally
 from preprocessing.contract import tables_of
 from preprocessing.features import spec_of

@@ -10,11 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.errors import UserError
-from configs.kinds import (
-    Entity,
-    LogZScore,
-    Vocabulary,
-)
+from configs.kinds import Entity, LogZScore, Vocabulary
 from preprocessing.contract import Table, check_parquet, check_present, tables_of
 from preprocessing.features import spec_of
 from preprocessing.parsing import Parsed, parse_batch, parse_lines

@@ -19,9 +19,7 @@ from configs.kinds import (
     Sequence,
     Vocabulary,
 )
-from configs.schema import (
-    Data,
-)
+from configs.schema import Data
 from preprocessing.features import TIMESTAMP, DType, FeatureSpec, columns_of, default_of
 from trainer.catalog import Assets
 from trainer.encoders import Encoder, make_encoder

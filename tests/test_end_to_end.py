@@ -88,8 +88,25 @@ def test_export_says_what_it_chose_and_measured(made: dict[str, Any]) -> None:
     assert made["export"]["recall"]["recall"] > 0.999
 
 
+def query_and_stop(server: subprocess.Popen[str], dataset: Path) -> tuple[dict[str, Any], str]:
+    """Waits until the server answers, asks it once, ends it; returns what was answered."""
+    try:
+        assert server.stdout is not None
+        for line in server.stdout:
+            if found := re.search(r"^serving retrieval version 1 on \S+:(\d+)", line):
+                break
+        else:
+            pytest.fail("the server ended before it was ready")
+        return run(
+            "serving.query", f"--server=localhost:{found[1]}", f"--dataset={dataset}", "--k=5"
+        )
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=30) == 0
+
+
 def test_server_answers_a_query_and_ends_well(made: dict[str, Any]) -> None:
-    server = subprocess.Popen(
+    with subprocess.Popen(
         [
             sys.executable,
             "-m",
@@ -103,23 +120,8 @@ def test_server_answers_a_query_and_ends_well(made: dict[str, Any]) -> None:
         stderr=subprocess.DEVNULL,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        assert server.stdout is not None
-        for line in server.stdout:
-            if found := re.search(r"^serving retrieval version 1 on \S+:(\d+)", line):
-                break
-        else:
-            pytest.fail("the server ended before it was ready")
-        answer, table = run(
-            "serving.query",
-            f"--server=localhost:{found[1]}",
-            f"--dataset={made['dataset']}",
-            "--k=5",
-        )
-    finally:
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=30) == 0
+    ) as server:
+        answer, table = query_and_stop(server, made["dataset"])
     assert len(set(answer["item_id"])) == 5 and answer["version"] == 1
     assert answer["score"] == sorted(answer["score"], reverse=True)
     assert answer["user_id"] in table and "recommended" in table

@@ -6,10 +6,7 @@ import pytest
 import tensorflow as tf
 
 from configs.errors import UserError
-from configs.schema import (
-    Export,
-    Index,
-)
+from configs.schema import Export, Index
 from preprocessing.features import UNKNOWN_ITEM
 from serving.exported import ExportedModel
 from serving.exporter import REPORT, export

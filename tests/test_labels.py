@@ -5,13 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from configs.schema import (
-    Data,
-    PositiveRule,
-    Split,
-    SplitBy,
-    Ties,
-)
+from configs.schema import Data, PositiveRule, Split, SplitBy, Ties
 from preprocessing.events import deduplicate, in_order
 from preprocessing.labels import CODE_OF, ORIGIN, STATUS, Status, label
 from preprocessing.manifest import Splits

@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from configs.schema import (
-    Correction,
-)
+from configs.schema import Correction
 from trainer.losses import sampled_softmax
 
 ITEMS, ROWS, UNIFORM = 30, 16, 8

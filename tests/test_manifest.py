@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from configs.kinds import (
-    Vocabulary,
-)
+from configs.kinds import Vocabulary
 from preprocessing import manifest as manifests
 from preprocessing.features import spec_of
 from preprocessing.manifest import Manifest, Splits

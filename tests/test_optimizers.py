@@ -1,9 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from configs.schema import (
-    Train,
-)
+from configs.schema import Train
 from trainer.optimizers import Optimizer, RowwiseAdagrad, WarmupCosine, merge_duplicates
 
 CONSTANT = WarmupCosine(0.1, warmup_steps=0, total_steps=1_000_000_000)

@@ -14,14 +14,8 @@ import polars as pl
 import pytest
 
 from configs.errors import UserError
-from configs.kinds import (
-    LogZScore,
-)
-from configs.schema import (
-    Config,
-    Split,
-    SplitBy,
-)
+from configs.kinds import LogZScore
+from configs.schema import Config, Split, SplitBy
 from preprocessing import assets
 from preprocessing import manifest as manifests
 from preprocessing.features import spec_of

@@ -4,14 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.schema import (
-    Data,
-    PositiveRule,
-    Seen,
-    Split,
-    SplitBy,
-    Ties,
-)
+from configs.schema import Data, PositiveRule, Seen, Split, SplitBy, Ties
 from tests.raw_logs import (
     config_of,
     random_log,

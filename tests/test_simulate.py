@@ -14,9 +14,7 @@ from rich.console import Console
 from tiny_platform import run, small
 
 from configs.errors import UserError
-from configs.schema import (
-    Split,
-)
+from configs.schema import Split
 from configs.simulation import LogFormat
 from preprocessing.simulate import simulate
 from preprocessing.simulation import short_video, topics
@@ -327,3 +325,11 @@ def test_command_ends_with_json_and_refuses_a_full_directory(tmp_path: Path) -> 
     assert again.returncode == 1
     assert again.stderr.count("\n") == 1
     assert f"--output: found files in {output}, expected an empty directory" in again.stderr
+
+
+def test_command_names_a_mistyped_parameter(tmp_path: Path) -> None:
+    done = command(f"--output={tmp_path / 'logs'}", "--config.simulation.userz=3")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == "error: --config: Field userz not found on ShortVideoSimulation\n"
+    assert not list(tmp_path.iterdir())

@@ -7,9 +7,7 @@ import pytest
 from rich.console import Console
 
 from configs.errors import UserError
-from configs.schema import (
-    Split,
-)
+from configs.schema import Split
 from configs.simulation import StreamRecSimulation
 from preprocessing.simulate import simulate
 from preprocessing.simulation import streamrec

@@ -5,10 +5,7 @@ from hypothesis import strategies as st
 from tiny_platform import run, small
 
 from configs.errors import UserError
-from configs.schema import (
-    Split,
-    SplitBy,
-)
+from configs.schema import Split, SplitBy
 from preprocessing.simulation.cuts import find_cuts
 from preprocessing.simulation.policy import LoggingPolicy
 from preprocessing.simulation.short_video import ShortVideoLogs

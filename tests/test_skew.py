@@ -8,9 +8,7 @@ import polars as pl
 import pytest
 import tensorflow as tf
 
-from configs.schema import (
-    Config,
-)
+from configs.schema import Config
 from preprocessing import manifest as manifests
 from preprocessing.features import TIMESTAMP, UNKNOWN_ITEM, FeatureSpec
 from serving.client import Client

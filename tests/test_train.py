@@ -7,9 +7,7 @@ import pytest
 import tensorflow as tf
 
 from configs.errors import UserError
-from configs.schema import (
-    Config,
-)
+from configs.schema import Config
 from preprocessing import manifest as manifests
 from tests.conftest import QUIET
 from trainer.dataset import open_dataset

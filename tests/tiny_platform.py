@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from configs.schema import (
-    Split,
-)
+from configs.schema import Split
 from configs.simulation import ShortVideoSimulation
 from preprocessing.simulation.short_video import ShortVideoLogs, simulate_short_video
 

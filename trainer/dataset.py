@@ -7,9 +7,7 @@ from pathlib import Path
 import pyarrow.dataset as pads
 import tensorflow as tf
 
-from configs.schema import (
-    Config,
-)
+from configs.schema import Config
 from preprocessing import manifest as manifests
 from preprocessing.features import QUERY_COLUMNS, TIMESTAMP, USER_ID, FeatureSpec, spec_of
 from preprocessing.manifest import Manifest

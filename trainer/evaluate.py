@@ -8,13 +8,8 @@ import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
-from configs.schema import (
-    Config,
-    Protocol,
-)
-from configs.schema import (
-    Eval as EvalConfig,
-)
+from configs.schema import Config, Protocol
+from configs.schema import Eval as EvalConfig
 from preprocessing.features import SECONDS_PER_DAY
 from trainer.baselines import (
     Baseline,

@@ -2,9 +2,7 @@
 
 import tensorflow as tf
 
-from configs.kinds import (
-    Sequence,
-)
+from configs.kinds import Sequence
 
 
 class WindowMeans(tf.keras.layers.Layer):

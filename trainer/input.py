@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from configs.schema import (
-    Config,
-)
+from configs.schema import Config
 from preprocessing.features import LENGTH_SUFFIX, TIMESTAMP, USER_ID, Column, DType, FeatureSpec
 from preprocessing.manifest import Manifest
 from trainer.catalog import Catalog

@@ -3,11 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from configs.kinds import (
-    Entity,
-    Freshness,
-    Vocabulary,
-)
+from configs.kinds import Entity, Freshness, Vocabulary
 from preprocessing.features import FeatureSpec
 from trainer.catalog import Assets, Catalog, DailyCounts
 from trainer.encoders import EmbeddingTable, Encoder, make_encoder

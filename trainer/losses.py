@@ -2,9 +2,7 @@
 
 import tensorflow as tf
 
-from configs.schema import (
-    Correction,
-)
+from configs.schema import Correction
 
 _MASKED = -1e30
 """A logit that no softmax in float32 notices, far from its overflow."""

@@ -6,13 +6,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from configs.kinds import (
-    Entity,
-    Sequence,
-)
-from configs.schema import (
-    Config,
-)
+from configs.kinds import Entity, Sequence
+from configs.schema import Config
 from preprocessing.features import FeatureSpec
 from trainer.catalog import Assets, Catalog
 from trainer.encoders import EmbeddingTable, make_encoder

@@ -4,9 +4,7 @@ import math
 
 import tensorflow as tf
 
-from configs.schema import (
-    Train,
-)
+from configs.schema import Train
 
 Gradient = tf.Tensor | tf.IndexedSlices
 

@@ -6,12 +6,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from configs.errors import UserError
-from configs.kinds import (
-    KINDS,
-)
-from configs.schema import (
-    Config,
-)
+from configs.kinds import KINDS
+from configs.schema import Config
 from configs.serialization import from_dict
 from trainer.dataset import Dataset, open_dataset
 from trainer.model import TwoTower

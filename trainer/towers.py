@@ -3,9 +3,7 @@
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from configs.schema import (
-    Model,
-)
+from configs.schema import Model
 
 
 class ResidualBlock(tf.keras.layers.Layer):

@@ -21,9 +21,7 @@ from rich.progress import (
 )
 
 from configs.errors import UserError
-from configs.schema import (
-    Config,
-)
+from configs.schema import Config
 from configs.serialization import to_dict
 from trainer.dataset import Dataset, open_dataset
 from trainer.evaluate import evaluate, print_tables

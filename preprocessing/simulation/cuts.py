@@ -3,10 +3,7 @@
 import dataclasses
 
 from configs.errors import UserError
-from configs.schema import (
-    Split,
-    SplitBy,
-)
+from configs.schema import Split, SplitBy
 from preprocessing.simulation.arrays import Ints
 from preprocessing.splits import cut_ranks, parse_date
 

@@ -10,9 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from configs.errors import UserError
-from configs.schema import (
-    Split,
-)
+from configs.schema import Split
 from configs.simulation import ShortVideoSimulation
 from preprocessing.simulation import topics
 from preprocessing.simulation.catalog import (

@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from configs.schema import (
-    Split,
-)
+from configs.schema import Split
 from configs.simulation import StreamRecSimulation
 from preprocessing.simulation.arrays import Doubles, Floats, Ints
 from preprocessing.simulation.catalog import DAY_S
