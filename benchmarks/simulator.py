@@ -24,7 +24,7 @@ from configs.cli import console, define_config, run_app
 from configs.errors import UserError
 from configs.schema import Config, Split
 from configs.simulation import ShortVideoSimulation
-from preprocessing.simulation.catalog import DAY_S
+from preprocessing.features import SECONDS_PER_DAY
 from preprocessing.simulation.short_video import (
     ShortVideoLogs,
     simulate_short_video,
@@ -134,7 +134,7 @@ class CreatorCounts:
         given = question.interactions
         creators = len(logs.platform.catalog.creators.share)
         self._creator = np.concatenate([[0], logs.platform.catalog.creator])
-        recent = given.time >= given.end_time - 7 * DAY_S
+        recent = given.time >= given.end_time - 7 * SECONDS_PER_DAY
         weight = np.bincount(given.item[recent], minlength=given.num_items) + 0.3
         weight += 0.1 * given.item_counts
         total = np.bincount(self._creator, weights=weight, minlength=creators)
@@ -159,7 +159,10 @@ class HistoryCentroid:
         catalog, config = platform.catalog, platform.config
         self._vectors = np.concatenate([np.zeros_like(catalog.vectors[:1]), catalog.vectors])
         self._sharpness = sharpness
-        age_days = np.maximum(0, logs.cuts.test_time + DAY_S - catalog.upload_time) / DAY_S
+        age_days = (
+            np.maximum(0, logs.cuts.test_time + SECONDS_PER_DAY - catalog.upload_time)
+            / SECONDS_PER_DAY
+        )
         freshness = config.freshness_boost * np.exp(-age_days / config.freshness_days)
         popularity = np.exp(catalog.log_popularity + freshness)
         self._bias = np.concatenate(

@@ -7,9 +7,8 @@ import numpy.typing as npt
 import polars as pl
 
 from configs.kinds import Entity, LogZScore, OneHot, Vocabulary
-from preprocessing.features import ITEM, TIMESTAMP, FeatureSpec, columns_of
+from preprocessing.features import ITEM, SECONDS_PER_DAY, TIMESTAMP, FeatureSpec, columns_of
 from preprocessing.item_statistics import DAY, StatisticsAt
-from preprocessing.splits import DAY_S
 
 _SCALE = 1_000_000
 # log(1 + x) of a float32 is below 89, so that the squares of a block's millionths fit in 64 bits.
@@ -95,13 +94,13 @@ def _seen_by_model(
     if feature.entity is Entity.ITEM:
         if feature.count is not None:
             return statistics.at(item, day, name).astype(np.float64)
-        raw, asked_at = catalog[feature.column].to_numpy()[item - 1], day * DAY_S
+        raw, asked_at = catalog[feature.column].to_numpy()[item - 1], day * SECONDS_PER_DAY
     else:
         raw = rows[name if feature.count is not None else feature.column].to_numpy()
         asked_at = rows[TIMESTAMP].to_numpy()
     if feature.elapsed:
         logged = raw != 0
-        return np.maximum((asked_at - raw)[logged] / DAY_S, 0.0)
+        return np.maximum((asked_at - raw)[logged] / SECONDS_PER_DAY, 0.0)
     return raw[raw >= 0].astype(np.float64)
 
 

@@ -8,9 +8,8 @@ import polars as pl
 
 from configs.kinds import POSITIVE, Count, Entity, LogZScore
 from preprocessing.contract import EVENT, VIDEO_ID
-from preprocessing.features import ITEM, TIMESTAMP, FeatureSpec
+from preprocessing.features import ITEM, SECONDS_PER_DAY, TIMESTAMP, FeatureSpec
 from preprocessing.labels import CODE_OF, STATUS, Status
-from preprocessing.splits import DAY_S
 
 Int64s = npt.NDArray[np.int64]
 
@@ -55,7 +54,9 @@ def daily_counts(labelled: pl.DataFrame, events: list[str]) -> pl.DataFrame:
         for e in events
     ]
     counted = labelled.filter(pl.any_horizontal(False, *(is_event(e) for e in events)))
-    return counted.group_by(VIDEO_ID, (pl.col(TIMESTAMP) // DAY_S).alias(DAY)).agg(*sums, *newest)
+    return counted.group_by(VIDEO_ID, (pl.col(TIMESTAMP) // SECONDS_PER_DAY).alias(DAY)).agg(
+        *sums, *newest
+    )
 
 
 def add_daily_counts(daily: pl.DataFrame) -> pl.DataFrame:

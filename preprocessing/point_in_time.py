@@ -13,10 +13,9 @@ import polars as pl
 
 from configs.kinds import POSITIVE, Count
 from preprocessing.contract import EVENT, VIDEO_ID
-from preprocessing.features import ITEM, TIMESTAMP, USER_ID
+from preprocessing.features import ITEM, SECONDS_PER_DAY, TIMESTAMP, USER_ID
 from preprocessing.frames import gather_ranges, ragged
 from preprocessing.labels import CODE_OF, STATUS, Status
-from preprocessing.splits import DAY_S
 
 Int64s = npt.NDArray[np.int64]
 
@@ -111,7 +110,7 @@ class Timeline:
         before = np.concatenate([[0], np.cumsum(counted)])
         first = self.start[moments.user]
         if count.window_days:
-            since = moments.time - count.window_days * DAY_S
+            since = moments.time - count.window_days * SECONDS_PER_DAY
             # Under file order an event of this very second may count; the bound decides.
             first = np.minimum(self._first_at_or_after(moments.user, since), moments.bound)
         found = before[moments.bound] - before[first]

@@ -14,6 +14,7 @@ from preprocessing.contract import EVENT, VIDEO_ID
 from preprocessing.events import in_order
 from preprocessing.features import (
     ITEM,
+    SECONDS_PER_DAY,
     TIMESTAMP,
     USER_ID,
     FeatureSpec,
@@ -25,7 +26,6 @@ from preprocessing.item_statistics import DAY, NEWEST, StatisticsAt
 from preprocessing.labels import ORIGIN, SPLITS, Status
 from preprocessing.manifest import Splits
 from preprocessing.point_in_time import Moments, Timeline
-from preprocessing.splits import DAY_S
 
 Int64s = npt.NDArray[np.int64]
 
@@ -220,7 +220,7 @@ class Group:
 
     def _label_columns(self, labels: Int64s, moments: Moments) -> dict[str, pl.Series]:
         line, events = self.timeline, self._events
-        day = moments.time // DAY_S
+        day = moments.time // SECONDS_PER_DAY
         own, origin = events[labels], events[self._origin[labels]]
         logged = {
             name: pl.DataFrame({"own": own[name], "origin": origin[name]})

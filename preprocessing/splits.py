@@ -6,9 +6,8 @@ from fractions import Fraction
 
 from configs.errors import UserError
 from configs.schema import Split, SplitBy
+from preprocessing.features import SECONDS_PER_DAY
 from preprocessing.manifest import Splits
-
-DAY_S = 86_400
 
 Histogram = dict[int, int]
 """Events by day since 1970, or by second."""
@@ -98,5 +97,5 @@ def find_splits(
 
 def _second_of(days: Histogram, seconds: Histogram, rank: int) -> int:
     day, rank_in_day = _bucket_of(days, rank)
-    of_day = {s: n for s, n in seconds.items() if s // DAY_S == day}
+    of_day = {s: n for s, n in seconds.items() if s // SECONDS_PER_DAY == day}
     return _bucket_of(of_day, rank_in_day)[0]

@@ -17,7 +17,7 @@ from preprocessing import assets, tally
 from preprocessing.catalog import build_catalog, deduplicate_table, item_facts
 from preprocessing.contract import VIDEO_ID, Table, check_present
 from preprocessing.events import FILE, deduplicate
-from preprocessing.features import ITEM, TIMESTAMP, USER_ID, FeatureSpec
+from preprocessing.features import ITEM, SECONDS_PER_DAY, TIMESTAMP, USER_ID, FeatureSpec
 from preprocessing.frames import pack, unpack, unpack_all
 from preprocessing.hashing import hash_strings
 from preprocessing.item_statistics import (
@@ -33,7 +33,7 @@ from preprocessing.manifest import Splits
 from preprocessing.parsing import empty_rows, parse_batch, parse_lines
 from preprocessing.rows import HASH, Group, World, label_hashes
 from preprocessing.sources import SourceFile, read_batches, read_lines, read_schema
-from preprocessing.splits import DAY_S, Histogram, cut_days, find_splits
+from preprocessing.splits import Histogram, cut_days, find_splits
 
 Packed = tuple[int, bytes]
 Days = tuple[Histogram, int, int]
@@ -124,7 +124,7 @@ def one_row_a_video(
 def count_days(group: Packed) -> Days:
     """The events of a group by day."""
     time = unpack(group[1], [TIMESTAMP])[TIMESTAMP].to_numpy()
-    return _histogram(time // DAY_S), int(time.min()), int(time.max())
+    return _histogram(time // SECONDS_PER_DAY), int(time.min()), int(time.max())
 
 
 def add_days(several: Iterable[Days]) -> Days:
@@ -145,7 +145,7 @@ def _histogram(values: np.ndarray) -> Histogram:
 def count_seconds(group: Packed, spec: FeatureSpec, days: Days) -> Histogram:
     """The events of a group by second, on days with a cut."""
     time = unpack(group[1], [TIMESTAMP])[TIMESTAMP].to_numpy()
-    return _histogram(time[np.isin(time // DAY_S, cut_days(spec.data.split, days[0]))])
+    return _histogram(time[np.isin(time // SECONDS_PER_DAY, cut_days(spec.data.split, days[0]))])
 
 
 def cut(seconds: Histogram, spec: FeatureSpec, days: Days) -> Splits:

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 
 from configs.simulation import ShortVideoSimulation
+from preprocessing.features import SECONDS_PER_DAY
 from preprocessing.simulation import topics
 from preprocessing.simulation.arrays import Doubles, Floats, Ints
 
-DAY_S = 86_400
 LANGUAGES: tuple[str, ...] = ("en", "es", "hi", "pt", "fr", "de")
 LANGUAGE_SHARES: tuple[float, ...] = (0.5, 0.16, 0.12, 0.09, 0.07, 0.06)
 
@@ -133,8 +133,10 @@ def _make_creators(config: ShortVideoSimulation, rng: np.random.Generator) -> Cr
 
 def _upload_times(config: ShortVideoSimulation, rng: np.random.Generator) -> Ints:
     backlog = round(config.backlog_share * config.videos)
-    before = config.start - rng.integers(1, config.backlog_days * DAY_S, size=backlog)
-    during = config.start + rng.integers(config.days * DAY_S, size=config.videos - backlog)
+    before = config.start - rng.integers(1, config.backlog_days * SECONDS_PER_DAY, size=backlog)
+    during = config.start + rng.integers(
+        config.days * SECONDS_PER_DAY, size=config.videos - backlog
+    )
     return np.sort(np.concatenate([before, during]))
 
 

@@ -10,8 +10,9 @@ import dataclasses
 import numpy as np
 
 from configs.simulation import ShortVideoSimulation
+from preprocessing.features import SECONDS_PER_DAY
 from preprocessing.simulation.arrays import Bools, Doubles, Floats, Ints
-from preprocessing.simulation.catalog import DAY_S, LANGUAGES, Catalog
+from preprocessing.simulation.catalog import LANGUAGES, Catalog
 from preprocessing.simulation.population import Population
 
 # Taste weights are summed over tiles first: a draw picks a tile, then a video in it.
@@ -34,9 +35,9 @@ class LoggingPolicy:
     def day(self, number: int) -> "DayPolicy":
         """The policy of one UTC day; `number` counts days since the log began, from 0."""
         config, catalog = self.config, self.catalog
-        day_start = config.start + number * DAY_S
+        day_start = config.start + number * SECONDS_PER_DAY
         available = int(np.searchsorted(catalog.upload_time, day_start))
-        age_days = (day_start - catalog.upload_time[:available]) / DAY_S
+        age_days = (day_start - catalog.upload_time[:available]) / SECONDS_PER_DAY
         freshness = config.freshness_boost * np.exp(-age_days / config.freshness_days)
         log_popularity = catalog.log_popularity[:available]
         popularity = np.exp(log_popularity + freshness)

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 
 from configs.simulation import ShortVideoSimulation
+from preprocessing.features import SECONDS_PER_DAY
 from preprocessing.simulation import topics
 from preprocessing.simulation.arrays import Doubles, Floats, Ints
 from preprocessing.simulation.catalog import (
-    DAY_S,
     LANGUAGE_SHARES,
     LANGUAGES,
     Catalog,
@@ -93,7 +93,7 @@ class Population:
 def weekday_factor(day_start: int) -> float:
     """How busy the UTC day that starts at `day_start` (UTC seconds) is; 1 on average."""
     # 1 January 1970 was a Thursday.
-    return _WEEKDAY_FACTORS[(day_start // DAY_S + 3) % 7]
+    return _WEEKDAY_FACTORS[(day_start // SECONDS_PER_DAY + 3) % 7]
 
 
 def make_population(
@@ -111,8 +111,8 @@ def make_population(
     is_new = rng.random(count) < config.new_user_share
     signup_time = config.start + np.where(
         is_new,
-        rng.integers(config.days * DAY_S, size=count),
-        -rng.integers(1, _SIGNUP_DAYS_BEFORE * DAY_S, size=count),
+        rng.integers(config.days * SECONDS_PER_DAY, size=count),
+        -rng.integers(1, _SIGNUP_DAYS_BEFORE * SECONDS_PER_DAY, size=count),
     )
 
     def tastes() -> Floats:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
+from preprocessing.features import SECONDS_PER_DAY
 from preprocessing.simulation.arrays import Doubles, Ints, concatenate, take
 from preprocessing.simulation.behaviour import Responses, respond
-from preprocessing.simulation.catalog import DAY_S
 from preprocessing.simulation.platform import Platform
 from preprocessing.simulation.policy import DayPolicy, Mixture, show
 from preprocessing.simulation.population import DEVICE_SHARES, NETWORK_SHARES, weekday_factor
@@ -131,7 +131,7 @@ def _draw_visits(
     platform: Platform, users: Ints, *, day: int, room: Ints, rng: np.random.Generator
 ) -> _Visits:
     config = platform.config
-    day_start = config.start + day * DAY_S
+    day_start = config.start + day * SECONDS_PER_DAY
     rate = platform.population.sessions_per_day[users] * weekday_factor(day_start)
     rate[platform.population.signup_time[users] > day_start] = 0
     row = np.repeat(np.arange(len(users)), rng.poisson(rate))

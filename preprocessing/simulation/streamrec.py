@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from configs.schema import Split
 from configs.simulation import StreamRecSimulation
+from preprocessing.features import SECONDS_PER_DAY
 from preprocessing.simulation.arrays import Doubles, Floats, Ints
-from preprocessing.simulation.catalog import DAY_S
 from preprocessing.simulation.cuts import Cuts, find_cuts
 from preprocessing.simulation.output import names, write_shards, write_table
 
@@ -75,7 +75,7 @@ def simulate_streamrec(config: StreamRecSimulation, *, split: Split) -> StreamRe
     first = np.cumsum(sizes) - sizes
     within = (rng.random(config.interactions) * sizes[drawn]).astype(np.int64)
     item = np.argsort(category, kind="stable")[first[drawn] + within]
-    timestamp = config.start + np.arange(config.interactions) * config.days * DAY_S // (
+    timestamp = config.start + np.arange(config.interactions) * config.days * SECONDS_PER_DAY // (
         config.interactions
     )
     return StreamRecLogs(

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from preprocessing.features import SECONDS_PER_DAY
 from preprocessing.simulation.arrays import Bools, Doubles, Floats, Ints, concatenate, take
 from preprocessing.simulation.behaviour import look_probability, positive_probability
-from preprocessing.simulation.catalog import DAY_S
 from preprocessing.simulation.log import Log, in_threads
 from preprocessing.simulation.platform import Platform
 from preprocessing.simulation.policy import DayPolicy
@@ -110,10 +110,10 @@ def make_truth(
 
 def _future(platform: Platform, days: list[DayPolicy], *, split: int) -> _Future:
     config = platform.config
-    first = min(max(0, (split - config.start) // DAY_S), config.days - 1)
+    first = min(max(0, (split - config.start) // SECONDS_PER_DAY), config.days - 1)
     weight = []
     for number in range(first, config.days):
-        day_start = config.start + number * DAY_S
+        day_start = config.start + number * SECONDS_PER_DAY
         left = share_of_sessions_after(max(0, split - day_start) / 3_600)
         weight.append(left * weekday_factor(day_start))
     return _Future(
