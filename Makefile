@@ -39,7 +39,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.quality --row=streamrec --workdir=bench-run
 
 lock:
-	$(BIN)/uv pip compile setup.py --extra dev --extra bench --generate-hashes --quiet \
+	$(BIN)/uv pip compile setup.py --extra dev --extra bench --extra text --generate-hashes --quiet \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url \
 	  --custom-compile-command 'make lock' --output-file requirements.lock
 
