@@ -20,6 +20,13 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
+from configs.baselines import (
+    EaseParameters,
+    ItemKnnParameters,
+    LastItemsParameters,
+    PopularityParameters,
+    RecentPopularityParameters,
+)
 from configs.cli import console, define_config, run_app
 from configs.errors import UserError
 from configs.schema import Config, Split
@@ -142,12 +149,12 @@ class CreatorCounts:
         liked = np.bincount(self._creator[given.item], minlength=creators)
         self._prior = prior * liked / liked.sum()
 
-    def score(self, queries: Queries, start: int, stop: int) -> Float32Array:
+    def score(self, queries: Queries, *, rows: slice, items: slice) -> Float32Array:
         """See `Scorer`."""
-        counts = np.tile(self._prior, (stop - start, 1))
-        history = queries.history.slice(start, stop)
+        history = queries.history.slice(rows.start, rows.stop)
+        counts = np.tile(self._prior, (len(history), 1))
         np.add.at(counts, (history.row_of_value, self._creator[history.values]), 1)
-        return (counts[:, self._creator] * self._within).astype(np.float32)
+        return (counts[:, self._creator[items]] * self._within[items]).astype(np.float32)
 
 
 class HistoryCentroid:
@@ -176,38 +183,44 @@ class HistoryCentroid:
         language = np.concatenate([[-1], catalog.language])
         self._gap = config.language_gap * (language != platform.population.language[:, np.newaxis])
 
-    def score(self, queries: Queries, start: int, stop: int) -> Float32Array:
+    def score(self, queries: Queries, *, rows: slice, items: slice) -> Float32Array:
         """See `Scorer`."""
-        history = queries.history.slice(start, stop)
-        centroid = np.zeros((stop - start, self._vectors.shape[1]))
+        history = queries.history.slice(rows.start, rows.stop)
+        centroid = np.zeros((len(history), self._vectors.shape[1]))
         np.add.at(centroid, history.row_of_value, self._vectors[history.values])
         centroid /= np.maximum(np.linalg.norm(centroid, axis=1, keepdims=True), 1e-9)
-        users = queries.user_id[start:stop].astype(np.int64)
+        users = queries.user_id[rows].astype(np.int64)
         taste = centroid @ self._vectors.T - self._gap[users]
         weight = np.exp(self._sharpness * (taste - 1) + self._bias)
         shown = self._shared + self._taste * weight / weight.sum(axis=1, keepdims=True)
-        return (shown * np.exp(self._slope / 2 * taste)).astype(np.float32)
+        return (shown * np.exp(self._slope / 2 * taste)).astype(np.float32)[:, items]
 
 
 def _models(logs: ShortVideoLogs, question: Question) -> Iterator[tuple[str, Callable[[], Scorer]]]:
     """Name and maker of each scorer; several of one name are a grid, of which the best counts."""
     given = question.interactions
-    yield "popularity", lambda: Popularity().fit(given)
+    yield "popularity", lambda: Popularity(PopularityParameters()).fit(given)
     for days in _RECENT_DAYS:
-        yield "popularity", lambda days=days: RecentPopularity(days=days).fit(given)
+        yield (
+            "popularity",
+            lambda days=days: RecentPopularity(RecentPopularityParameters(days=days)).fit(given),
+        )
     for shrinkage in _SHRINKAGES:
         yield (
             "item-kNN",
-            lambda shrinkage=shrinkage: ItemKnn(neighbours=_NEIGHBOURS, shrinkage=shrinkage).fit(
-                given
-            ),
+            lambda shrinkage=shrinkage: ItemKnn(
+                ItemKnnParameters(neighbours=_NEIGHBOURS, shrinkage=shrinkage)
+            ).fit(given),
         )
     for last in _LASTS:
-        yield "last items", lambda last=last: LastItems(last=last, window=last).fit(given)
+        yield (
+            "last items",
+            lambda last=last: LastItems(LastItemsParameters(last=last, window=last)).fit(given),
+        )
     for l2 in _EASE_L2:
         yield (
             "EASE, 5,000 videos",
-            lambda l2=l2: Ease(regularization=l2, max_items=5_000).fit(given),
+            lambda l2=l2: Ease(EaseParameters(regularization=l2)).fit(given),
         )
     for prior in (1.0, 10.0):
         yield "creator counts", lambda prior=prior: CreatorCounts(logs, question, prior=prior)

@@ -3,6 +3,7 @@
 import enum
 from dataclasses import dataclass, field, fields
 
+from configs.baselines import Baselines
 from configs.kinds import EVENTS, Feature, free, require, validate_features
 from configs.simulation import ShortVideoSimulation, StreamRecSimulation
 
@@ -192,6 +193,10 @@ class Protocol(enum.Enum):
     LOO_STRICT = "loo-strict"
 
 
+METRICS = ("HR", "Recall", "NDCG", "MRR", "MAP")
+"""What is measured at each of `Eval.ks`; coverage is beside them."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Eval:
     """Evaluation on the full catalog.
@@ -202,9 +207,9 @@ class Eval:
         exclude_seen: leave seen items out of candidates and of what is relevant.
         new_users: also ask for users without any history at the query.
         max_queries: of each protocol; more are cut to the first so many by a hash. 0: all.
-        recent_days: the window of recent popularity.
-        ease_l2: EASE's lambda.
-        ease_max_items: EASE sees the most popular so many (its cost is cubic).
+        baselines: which run beside the model, and their parameters.
+        tune_by: metric on the validation split that baselines are tuned by.
+        bootstrap_samples: resamples of the users for intervals and paired differences; 0 for none.
     """
 
     protocols: tuple[Protocol, ...] = (Protocol.WINDOW, Protocol.NEXT)
@@ -212,9 +217,28 @@ class Eval:
     exclude_seen: bool = True
     new_users: bool = True
     max_queries: int = 20_000
-    recent_days: int = 7
-    ease_l2: float = 300.0
-    ease_max_items: int = 5_000
+    baselines: Baselines = field(default_factory=Baselines)
+    tune_by: str = "Recall@100"
+    bootstrap_samples: int = 1_000
+
+    def validate(self) -> None:
+        """Raises `UserError` naming the first field that is wrong."""
+        require(
+            bool(self.ks) and list(self.ks) == sorted(set(self.ks)) and self.ks[0] > 0,
+            "eval.ks",
+            self.ks,
+            "ascending numbers",
+        )
+        known = [f"{metric}@{k}" for metric in METRICS for k in self.ks]
+        require(self.tune_by in known, "eval.tune_by", self.tune_by, "one of " + ", ".join(known))
+        require(
+            self.bootstrap_samples >= 0,
+            "eval.bootstrap_samples",
+            self.bootstrap_samples,
+            "0 or more",
+        )
+        require(self.max_queries >= 0, "eval.max_queries", self.max_queries, "0 or more")
+        self.baselines.validate()
 
 
 class Index(enum.Enum):
@@ -309,12 +333,7 @@ class Config:
             self.loss.uniform_negatives,
             "0 or more",
         )
-        require(
-            bool(self.eval.ks) and list(self.eval.ks) == sorted(set(self.eval.ks)),
-            "eval.ks",
-            self.eval.ks,
-            "ascending numbers",
-        )
+        self.eval.validate()
         return self
 
 

@@ -33,11 +33,11 @@ def random_queries(rng: np.random.Generator, *, count: int, num_items: int) -> Q
 class FixedScores:
     def __init__(self, scores: np.ndarray):
         self.scores = scores
-        self.blocks: list[int] = []
+        self.blocks: list[tuple[int, int]] = []
 
-    def score(self, queries: Queries, start: int, stop: int) -> np.ndarray:
-        self.blocks.append(stop - start)
-        return self.scores[start:stop].copy()
+    def score(self, queries: Queries, *, rows: slice, items: slice) -> np.ndarray:
+        self.blocks.append((rows.stop - rows.start, items.stop - items.start))
+        return self.scores[rows, items].copy()
 
 
 class TestSelectTopK:
@@ -77,9 +77,10 @@ class TestSelectTopK:
 
 class TestTopK:
     @pytest.mark.parametrize("exclude_seen", [True, False])
-    @pytest.mark.parametrize("block_rows", [None, 1, 7, 100])
+    @pytest.mark.parametrize("block_rows", [1, 7, 100])
+    @pytest.mark.parametrize("block_items", [1, 5, 100])
     @pytest.mark.parametrize(("num_items", "k"), [(1, 3), (12, 5), (12, 40)])
-    def test_equals_a_loop_over_queries(self, num_items, k, block_rows, exclude_seen):
+    def test_equals_a_loop_over_queries(self, num_items, k, block_rows, block_items, exclude_seen):
         rng = np.random.default_rng(num_items)
         queries = random_queries(rng, count=31, num_items=num_items)
         available = rng.integers(-5, 12, size=num_items)
@@ -92,6 +93,7 @@ class TestTopK:
             available=available,
             exclude_seen=exclude_seen,
             block_rows=block_rows,
+            block_items=block_items,
         )
 
         assert lists.dtype == np.int64 and list_scores.dtype == np.float32
@@ -114,12 +116,52 @@ class TestTopK:
         lists, _ = top_k(scorer, queries, k=4, available=available, exclude_seen=False)
         assert lists.tolist() == [[1, 2, -1, -1]]
 
-    def test_blocks_fit_the_byte_budget(self, monkeypatch):
-        monkeypatch.setattr(retrieval, "_SCORE_BLOCK_BYTES", 4 * 50 * 8)
+    def test_asks_for_blocks_that_cover_everything(self):
         queries = random_queries(np.random.default_rng(0), count=20, num_items=50)
         scorer = FixedScores(np.zeros((20, 50), dtype=np.float32))
-        top_k(scorer, queries, k=3, available=np.zeros(50, np.int64), exclude_seen=True)
-        assert scorer.blocks == [8, 8, 4]
+        top_k(
+            scorer,
+            queries,
+            k=3,
+            available=np.zeros(50, np.int64),
+            exclude_seen=True,
+            block_rows=8,
+            block_items=30,
+        )
+        assert scorer.blocks == [(8, 30), (8, 20), (8, 30), (8, 20), (4, 30), (4, 20)]
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_merges_whatever_the_order_of_scores(self, order):
+        """Rising scores replace the whole list in each block, falling ones leave it as it is."""
+        queries = random_queries(np.random.default_rng(0), count=3, num_items=1)
+        scores = np.tile(np.arange(1_000, dtype=np.float32) * order, (3, 1))
+        available = np.zeros(1_000, np.int64)
+        lists, found = top_k(
+            FixedScores(scores),
+            queries,
+            k=4,
+            available=available,
+            exclude_seen=False,
+            block_items=100,
+        )
+        expected = [999, 998, 997, 996] if order == 1 else [1, 2, 3, 4]
+        assert lists.tolist() == [expected] * 3
+        assert found.tolist() == [[float(order * item) for item in expected]] * 3
+
+    @pytest.mark.parametrize("at", [3, 33])
+    def test_refuses_nan_in_any_block(self, at):
+        scores = np.zeros((2, 50), dtype=np.float32)
+        scores[1, at] = np.nan
+        queries = random_queries(np.random.default_rng(0), count=2, num_items=1)
+        with pytest.raises(ValueError, match="found NaN"):
+            top_k(
+                FixedScores(scores),
+                queries,
+                k=3,
+                available=np.zeros(50, np.int64),
+                exclude_seen=False,
+                block_items=30,
+            )
 
     def test_refuses_a_scorer_of_another_catalog(self):
         queries = random_queries(np.random.default_rng(0), count=2, num_items=5)
@@ -166,4 +208,4 @@ class TestDotProductScorer:
         ones = np.ones((5, 2), dtype=np.float32)
         scorer = DotProductScorer(query_embedding=ones, item_embedding=ones)
         with pytest.raises(ValueError, match=r"3 queries asked for as many .* found \(5, 2\)"):
-            scorer.score(queries, 0, 3)
+            scorer.score(queries, rows=slice(0, 3), items=slice(0, 5))

@@ -1,6 +1,6 @@
 """A model beside the baselines, on the full catalog, by every protocol of the config."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,7 @@ from rich.table import Table
 from configs.schema import Config, Protocol
 from configs.schema import Eval as EvalConfig
 from preprocessing.features import SECONDS_PER_DAY
-from trainer.baselines import (
-    Baseline,
-    Ease,
-    ItemKnn,
-    LastItems,
-    Popularity,
-    RecentPopularity,
-)
+from trainer.baselines import Baseline, fit_baselines
 from trainer.dataset import AskedQueries, Dataset, load_interactions, load_queries, query_batches
 from trainer.metrics import evaluate_lists, evaluation_slices
 from trainer.model import TwoTower
@@ -150,26 +143,14 @@ def _capped(asked: AskedQueries, config: EvalConfig) -> AskedQueries:
 def _fit_baselines(
     config: Config, dataset: Dataset, split: str, console: Console
 ) -> dict[str, Baseline]:
-    """Baselines that learn from the train rows; recent popularity from all before the split."""
-    learn = load_interactions(dataset, ["train"])
+    """Baselines that learn from the train rows, and count all before the split."""
     before = ["train"] if split == "validation" else ["train", "validation"]
-    evaluated = config.eval
-    makers: dict[str, Callable[[], Baseline]] = {
-        "popularity": lambda: Popularity().fit(learn),
-        "recent popularity": lambda: RecentPopularity(days=evaluated.recent_days).fit(
-            load_interactions(dataset, before)
-        ),
-        "last items": lambda: LastItems().fit(learn),
-        "item-kNN": lambda: ItemKnn().fit(learn),
-        "EASE": lambda: Ease(
-            regularization=evaluated.ease_l2, max_items=evaluated.ease_max_items
-        ).fit(learn),
-    }
-    fitted = {}
-    for name, make in makers.items():
-        console.print(f"fitting {name}")
-        fitted[name] = make()
-    return fitted
+    return fit_baselines(
+        config.eval.baselines,
+        load_interactions(dataset, ["train"]),
+        before_split=load_interactions(dataset, before),
+        console=console,
+    )
 
 
 def print_tables(

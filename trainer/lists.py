@@ -18,23 +18,21 @@ class ListScorer:
 
     Attributes:
         lists: columns `user_id` string, `item` catalog id, `rank`; one row for each place.
-        num_items: catalog ids.
     """
 
     lists: pl.DataFrame
-    num_items: int
 
-    def score(self, queries: Queries, start: int, stop: int) -> Float32Array:
+    def score(self, queries: Queries, *, rows: slice, items: slice) -> Float32Array:
         """See `trainer.retrieval.Scorer`; a user without a list gets none."""
-        scores = np.full((stop - start, self.num_items), -np.inf, np.float32)
-        users = [
-            u.decode() if isinstance(u, bytes) else str(u) for u in queries.user_id[start:stop]
-        ]
+        users = [u.decode() if isinstance(u, bytes) else str(u) for u in queries.user_id[rows]]
+        scores = np.full((len(users), items.stop - items.start), -np.inf, np.float32)
         asked = pl.DataFrame({"user_id": users}, schema={"user_id": pl.String}).with_row_index(
             "row"
         )
-        found = asked.join(self.lists, on="user_id")
-        scores[found["row"].to_numpy(), found["item"].to_numpy()] = -found["rank"].to_numpy()
+        inside = pl.col("item").is_between(items.start, items.stop, closed="left")
+        found = asked.join(self.lists.filter(inside), on="user_id")
+        place = (found["row"].to_numpy(), found["item"].to_numpy() - items.start)
+        scores[place] = -found["rank"].to_numpy()
         return scores
 
 
@@ -62,4 +60,4 @@ def load_lists(path: Path, catalog: Catalog) -> ListScorer:
     lists = table.join(ids, on="video_id").select(
         "user_id", "item", pl.col("rank").cast(pl.Float32)
     )
-    return ListScorer(lists=lists, num_items=catalog.size)
+    return ListScorer(lists=lists)

@@ -1,4 +1,4 @@
-"""Exact top-k over the whole catalog, in blocks of queries."""
+"""Exact top-k over the whole catalog, in blocks of queries and of items."""
 
 from __future__ import annotations
 
@@ -16,21 +16,30 @@ Float32Array = npt.NDArray[np.float32]
 PADDING = -1
 """What fills a list where fewer than k items are candidates."""
 
-_SCORE_BLOCK_BYTES = 256 * 2**20
+_QUERIES_AT_ONCE = 1_024
+_ITEMS_AT_ONCE = 2**16
+# Up to so many times the list's width are merged as they are; from more, the best are chosen first.
+_MERGED_AT_ONCE = 4
 # Selection is bound by memory traffic: 2**18 int64 keys fit a 2 MiB second-level cache. Measured on
 # 30 k items: 5 ns a score in such chunks, 20 ns in chunks of 2**23.
 _SELECTION_CHUNK = 2**18
 
 
 class Scorer(Protocol):
-    """Anything that can score the catalog for a query."""
+    """Anything that can score a part of the catalog for some queries."""
 
-    def score(self, queries: Queries, start: int, stop: int) -> Float32Array:
-        """Scores every catalog item for queries start..stop - 1.
+    def score(self, queries: Queries, *, rows: slice, items: slice) -> Float32Array:
+        """Scores catalog items for queries.
+
+        Args:
+            queries: Q queries.
+            rows: which of them; start and stop are given, within [0, Q].
+            items: which catalog ids; start and stop are given, and cut as slices are at the end.
 
         Returns:
-            A new float32 array [stop - start, num_items], which the caller may overwrite. Higher is
-            better; -inf: an item that cannot be ranked, which is never listed.
+            A new float32 array [rows, items], which the caller may overwrite. Higher is better;
+            -inf: an item that cannot be ranked, which is never listed. A score does not depend on
+            which other queries and items are asked for with it.
         """
         ...
 
@@ -48,7 +57,7 @@ class DotProductScorer:
     query_embedding: Float32Array
     item_embedding: Float32Array
 
-    def score(self, queries: Queries, start: int, stop: int) -> Float32Array:
+    def score(self, queries: Queries, *, rows: slice, items: slice) -> Float32Array:
         """See `Scorer`.
 
         Raises:
@@ -59,7 +68,7 @@ class DotProductScorer:
                 f"{len(queries)} queries asked for as many embeddings, found "
                 f"{self.query_embedding.shape}"
             )
-        return self.query_embedding[start:stop] @ self.item_embedding.T
+        return self.query_embedding[rows] @ self.item_embedding[items].T
 
 
 def select_top_k(scores: Float32Array, k: int) -> tuple[Int64Array, Float32Array]:
@@ -117,12 +126,14 @@ def top_k(
     k: int,
     available: Int64Array,
     exclude_seen: bool,
-    block_rows: int | None = None,
+    block_rows: int = _QUERIES_AT_ONCE,
+    block_items: int = _ITEMS_AT_ONCE,
 ) -> tuple[Int64Array, Float32Array]:
     """The k best candidates of each query, exactly.
 
     Candidates are the items that exist at the time of the query, less the unknown item and, with
-    `exclude_seen`, less what the user has seen.
+    `exclude_seen`, less what the user has seen. Scores are made block by block and each block is
+    merged into the best so far, so that memory does not grow with queries times items.
 
     Args:
         scorer: scores the catalog.
@@ -130,8 +141,8 @@ def top_k(
         k: the width of the lists.
         available: int64 [num_items], the time in UTC seconds from which each item exists.
         exclude_seen: whether what the user has seen is no candidate.
-        block_rows: how many queries are scored at once; by default as many as 256 MiB of scores
-            hold, at least one.
+        block_rows: how many queries are scored at once.
+        block_items: how many items are scored at once.
 
     Returns:
         Lists int64 [Q, k], best first, ties by the smaller id, padded at the end with `PADDING`;
@@ -141,39 +152,78 @@ def top_k(
         ValueError: if the scorer returns another shape or dtype than asked for, or NaN.
     """
     num_items = len(available)
-    if block_rows is None:
-        block_rows = max(1, _SCORE_BLOCK_BYTES // (4 * max(num_items, 1)))
-    lists = np.empty((len(queries), k), dtype=np.int64)
-    list_scores = np.empty((len(queries), k), dtype=np.float32)
+    lists = np.full((len(queries), k), PADDING, dtype=np.int64)
+    list_scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     for start in range(0, len(queries), block_rows):
-        stop = min(start + block_rows, len(queries))
-        scores = scorer.score(queries, start, stop)
-        if scores.shape != (stop - start, num_items) or scores.dtype != np.float32:
-            raise ValueError(
-                f"{type(scorer).__name__} was to return float32 {(stop - start, num_items)}, "
-                f"found {scores.dtype} {scores.shape}"
-            )
-        _mask(scores, queries, start, stop, available=available, exclude_seen=exclude_seen)
-        lists[start:stop], list_scores[start:stop] = select_top_k(scores, k)
+        rows = slice(start, min(start + block_rows, len(queries)))
+        best = (lists[rows], list_scores[rows])
+        for first in range(0, num_items, block_items):
+            items = slice(first, min(first + block_items, num_items))
+            scores = _checked(scorer, queries, rows, items)
+            _mask(scores, queries, rows, items, available=available, exclude_seen=exclude_seen)
+            best = _merge(*best, scores, first)
+        lists[rows], list_scores[rows] = best
     return lists, list_scores
+
+
+def _checked(scorer: Scorer, queries: Queries, rows: slice, items: slice) -> Float32Array:
+    scores = scorer.score(queries, rows=rows, items=items)
+    shape = (rows.stop - rows.start, items.stop - items.start)
+    if scores.shape != shape or scores.dtype != np.float32:
+        raise ValueError(
+            f"{type(scorer).__name__} was to return float32 {shape}, found {scores.dtype} "
+            f"{scores.shape}"
+        )
+    return scores
+
+
+def _merge(
+    lists: Int64Array, list_scores: Float32Array, scores: Float32Array, first: int
+) -> tuple[Int64Array, Float32Array]:
+    """The best of the lists [b, k] so far and of a block [b, n] of items from id `first` on.
+
+    All ids of the block are larger than those of the lists, so that of equal scores the list's
+    stay. After a few blocks hardly a score is above the k-th best: one comparison a score is left.
+    """
+    width = lists.shape[1]
+    if np.isnan(scores.max(axis=1, initial=-np.inf)).any():  # max passes NaN on
+        raise ValueError(f"scores must be numbers, found NaN in items from {first}")
+    better = scores > list_scores[:, -1:]
+    count = np.count_nonzero(better, axis=1)
+    if count.max(initial=0) > _MERGED_AT_ONCE * width:
+        item, value = select_top_k(scores, width)
+        item = np.where(item == PADDING, PADDING, item + first)
+    else:
+        row, column = np.nonzero(better)
+        place = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+        item = np.full((len(lists), count.max(initial=0)), PADDING, dtype=np.int64)
+        value = np.full(item.shape, -np.inf, dtype=np.float32)
+        item[row, place], value[row, place] = column + first, scores[row, column]
+    both_items = np.concatenate([lists, item], axis=1)
+    chosen, best = select_top_k(np.concatenate([list_scores, value], axis=1), width)
+    at = np.take_along_axis(both_items, np.maximum(chosen, 0), axis=1)
+    return np.where(chosen == PADDING, PADDING, at), best
 
 
 def _mask(
     scores: Float32Array,
     queries: Queries,
-    start: int,
-    stop: int,
+    rows: slice,
+    items: slice,
     *,
     available: Int64Array,
     exclude_seen: bool,
 ) -> None:
     """Sets the scores of what is no candidate to -inf, in place."""
-    scores[:, UNKNOWN_ITEM] = -np.inf
-    as_of = queries.as_of[start:stop]
-    sometimes_missing = np.flatnonzero(available > as_of.min())
+    if items.start <= UNKNOWN_ITEM < items.stop:
+        scores[:, UNKNOWN_ITEM - items.start] = -np.inf
+    as_of = queries.as_of[rows]
+    since = available[items]
+    sometimes_missing = np.flatnonzero(since > as_of.min())
     if len(sometimes_missing):
-        missing = available[sometimes_missing] > as_of[:, None]
+        missing = since[sometimes_missing] > as_of[:, None]
         scores[:, sometimes_missing] = np.where(missing, -np.inf, scores[:, sometimes_missing])
     if exclude_seen:
-        seen = queries.seen.slice(start, stop)
-        scores[seen.row_of_value, seen.values] = -np.inf
+        seen = queries.seen.slice(rows.start, rows.stop)
+        inside = (seen.values >= items.start) & (seen.values < items.stop)
+        scores[seen.row_of_value[inside], seen.values[inside] - items.start] = -np.inf

@@ -15,18 +15,24 @@ from trainer.retrieval import Float32Array, Scorer
 class Baseline(Scorer, Protocol):
     """A scorer that is fitted once and folds in the history of each query when it scores."""
 
-    def fit(self, interactions: Interactions) -> Self:
-        """Learns from the positives before the split; returns itself."""
+    def fit(self, train: Interactions, *, before_split: Interactions | None = None) -> Self:
+        """Learns, and returns itself.
+
+        Args:
+            train: the positives that the model learns from.
+            before_split: all positives before the evaluated split, for what counts the last days;
+                those of `train` where there is no gap between the two.
+        """
         ...
 
 
-def binary_history(queries: Queries, start: int, stop: int, num_items: int) -> sp.csr_array:
-    """Which items queries start..stop - 1 have in their history: 0/1 float32 [b, num_items].
+def binary_history(queries: Queries, rows: slice, num_items: int) -> sp.csr_array:
+    """Which items some queries have in their history: 0/1 float32 [rows, num_items].
 
     The unknown item counts as none.
     """
-    history = queries.history.slice(start, stop)
-    return _binary(history.row_of_value, history.values, (stop - start, num_items))
+    history = queries.history.slice(rows.start, rows.stop)
+    return _binary(history.row_of_value, history.values, (len(history), num_items))
 
 
 def user_items(interactions: Interactions) -> sp.csr_array:

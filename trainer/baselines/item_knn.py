@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 import scipy.sparse as sp
 
+from configs.baselines import ItemKnnParameters
 from trainer.baselines.base import binary_history, or_backfill, popularity_backfill, user_items
 from trainer.queries import Interactions, Queries
 from trainer.retrieval import PADDING, Float32Array, select_top_k
@@ -27,27 +28,20 @@ class ItemKnn:
         cosine similarity; shrinkage, which they leave out, damps what few users support.
     """
 
-    def __init__(self, *, neighbours: int = 20, shrinkage: float = 20.0) -> None:
-        """Keeps that many neighbours of each item, at least 1; shrinkage is at least 0.
-
-        Raises:
-            ValueError: if a parameter is out of range.
-        """
-        if neighbours < 1:
-            raise ValueError(f"neighbours must be at least 1, found {neighbours}")
-        if not shrinkage >= 0:
-            raise ValueError(f"shrinkage must be at least 0, found {shrinkage}")
-        self._neighbours = neighbours
-        self._shrinkage = shrinkage
-        self._similarity = sp.csr_array((0, 0), dtype=np.float32)
+    def __init__(self, parameters: ItemKnnParameters) -> None:
+        """Sets how many neighbours of each item are kept, and the shrinkage."""
+        self._neighbours = parameters.neighbours
+        self._shrinkage = parameters.shrinkage
+        self._similarity = sp.csc_array((0, 0), dtype=np.float32)
         self._backfill = np.zeros(0, dtype=np.float32)
 
-    def fit(self, interactions: Interactions) -> Self:
+    def fit(self, train: Interactions, *, before_split: Interactions | None = None) -> Self:
         """See `Baseline`; memory grows with items times neighbours, time with items squared."""
-        by_user = user_items(interactions)
+        del before_split
+        by_user = user_items(train)
         by_item = sp.csr_array(by_user.T)
         norm = np.sqrt(by_user.sum(axis=0))
-        num_items = interactions.num_items
+        num_items = train.num_items
         block_rows = max(1, _SIMILARITY_BLOCK_BYTES // (4 * num_items))
         blocks = []
         for start in range(0, num_items, block_rows):
@@ -58,14 +52,15 @@ class ItemKnn:
             scale = norm[start:stop, None] * norm + self._shrinkage
             np.divide(shared, scale, out=shared, where=scale > 0)
             blocks.append(_largest(shared, self._neighbours))
-        self._similarity = sp.csr_array(sp.vstack(blocks, format="csr"))
-        self._backfill = popularity_backfill(interactions.item_counts)
+        self._similarity = sp.csc_array(sp.vstack(blocks, format="csr"))
+        self._backfill = popularity_backfill(train.item_counts)
         return self
 
-    def score(self, queries: Queries, start: int, stop: int) -> Float32Array:
+    def score(self, queries: Queries, *, rows: slice, items: slice) -> Float32Array:
         """See `Scorer`."""
-        history = binary_history(queries, start, stop, len(self._backfill))
-        return or_backfill((history @ self._similarity).toarray(), self._backfill)
+        history = binary_history(queries, rows, len(self._backfill))
+        scores = (history @ self._similarity[:, items]).toarray()
+        return or_backfill(scores, self._backfill[items])
 
 
 def _largest(similarity: Float32Array, neighbours: int) -> sp.csr_array:

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 import scipy.sparse as sp
 
+from configs.baselines import LastItemsParameters
 from preprocessing.features import UNKNOWN_ITEM
 from trainer.baselines.base import or_backfill, popularity_backfill
 from trainer.queries import Int64Array, Interactions, Queries
@@ -27,64 +28,36 @@ class LastItems:
     Source:
         The sequential rules of Ludewig & Jannach, "Evaluation of session-based recommendation
         algorithms" (UMUAI 2018); ours take whole histories for sessions and several last items for
-        one, weigh all gaps in the window alike, and damp by popularity. The defaults were chosen on
-        the validation events of MovieLens-1M.
+        one, weigh all gaps in the window alike, and damp by popularity.
     """
 
-    def __init__(
-        self,
-        *,
-        last: int = 8,
-        window: int = 8,
-        source_exponent: float = 0.75,
-        target_exponent: float = 0.25,
-    ) -> None:
-        """See the class.
-
-        Args:
-            last: how many of the last items of the history count, at least 1.
-            window: how many following positives count as going on to, at least 1.
-            source_exponent: how far the popularity of a history item damps its vote, in [0, 1].
-            target_exponent: how far the popularity of an item damps its score, in [0, 1].
-
-        Raises:
-            ValueError: if a parameter is out of range.
-        """
-        for name, count in (("last", last), ("window", window)):
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, found {count}")
-        for name, exponent in (
-            ("source_exponent", source_exponent),
-            ("target_exponent", target_exponent),
-        ):
-            if not 0 <= exponent <= 1:
-                raise ValueError(f"{name} must be in [0, 1], found {exponent}")
-        self._last = last
-        self._window = window
-        self._source_exponent = source_exponent
-        self._target_exponent = target_exponent
-        self._vote = sp.csr_array(np.zeros((0, 0), dtype=np.float32))
+    def __init__(self, parameters: LastItemsParameters) -> None:
+        """Sets windows and exponents."""
+        self._parameters = parameters
+        self._vote = sp.csc_array((0, 0), dtype=np.float32)
         self._backfill = np.zeros(0, dtype=np.float32)
 
-    def fit(self, interactions: Interactions) -> Self:
+    def fit(self, train: Interactions, *, before_split: Interactions | None = None) -> Self:
         """See `Baseline`; where times tie, the order of the interactions decides."""
-        vote = _transitions(interactions, self._window)
-        counts = np.maximum(interactions.item_counts, 1).astype(np.float64)
-        vote.data *= np.repeat(counts**-self._source_exponent, np.diff(vote.indptr))
-        vote.data *= (counts**-self._target_exponent)[vote.indices]
-        self._vote = vote.astype(np.float32)
-        self._backfill = popularity_backfill(interactions.item_counts)
+        del before_split
+        parameters = self._parameters
+        vote = _transitions(train, parameters.window)
+        counts = np.maximum(train.item_counts, 1).astype(np.float64)
+        vote.data *= np.repeat(counts**-parameters.source_exponent, np.diff(vote.indptr))
+        vote.data *= (counts**-parameters.target_exponent)[vote.indices]
+        self._vote = sp.csc_array(vote.astype(np.float32))
+        self._backfill = popularity_backfill(train.item_counts)
         return self
 
-    def score(self, queries: Queries, start: int, stop: int) -> Float32Array:
+    def score(self, queries: Queries, *, rows: slice, items: slice) -> Float32Array:
         """See `Scorer`."""
-        last = queries.history.slice(start, stop).last(self._last)
+        last = queries.history.slice(rows.start, rows.stop).last(self._parameters.last)
         place = np.repeat(last.offsets[1:], last.lengths) - np.arange(len(last.values))
         weights = sp.csr_array(
             ((1 / place).astype(np.float32), (last.row_of_value, last.values)),
-            shape=(stop - start, len(self._backfill)),
+            shape=(len(last), len(self._backfill)),
         )
-        return or_backfill((weights @ self._vote).toarray(), self._backfill)
+        return or_backfill((weights @ self._vote[:, items]).toarray(), self._backfill[items])
 
 
 def _transitions(interactions: Interactions, window: int) -> sp.csr_array:

@@ -1,0 +1,81 @@
+"""EASE as two towers could hold it: user and item vectors of the model's own width."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+
+from configs.baselines import EaseFactoredParameters
+from trainer.baselines.base import user_items
+from trainer.baselines.ease import co_occurrence, ease_weights, most_popular
+from trainer.baselines.factors import FactorModel
+from trainer.baselines.popularity import recent_counts
+from trainer.queries import Int64Array, Interactions
+from trainer.retrieval import Float32Array
+
+_OVERSAMPLING = 16
+_POWER_ITERATIONS = 6
+
+
+class EaseFactored(FactorModel):
+    """EASE's predictions in `dim - 1` dimensions, and one more for recent popularity.
+
+    With X the users' items, B EASE's weights and V the first `dim - 1` principal directions of the
+    predictions X B (eigenvectors of Bᵀ XᵀX B), a user with the history x is [x B V, w] and item i
+    [V_i, sqrt(r_i / max r)], where r_i counts the positives of the last days before the split and
+    w is `popularity_weight`. It is a strong two-tower model in closed form: what trained towers of
+    that width must beat.
+    """
+
+    def __init__(self, parameters: EaseFactoredParameters) -> None:
+        """Sets width, λ and the weight of recent popularity."""
+        super().__init__()
+        self._parameters = parameters
+        self._covered: Int64Array = np.zeros(0, dtype=np.int64)
+        self._user_weights = np.zeros((0, 0), dtype=np.float32)
+
+    def item_vectors(self, train: Interactions, before_split: Interactions) -> Float32Array:
+        """See `FactorModel`."""
+        parameters = self._parameters
+        self._covered = most_popular(train, parameters.max_items)
+        by_user = user_items(train)[:, self._covered]
+        weights = ease_weights(
+            co_occurrence(train, self._covered), parameters.regularization
+        ).astype(np.float32)
+        directions = _principal(by_user, weights, parameters.dim - 1)
+        self._user_weights = weights @ directions
+        recent = recent_counts(before_split, parameters.days)
+        vectors = np.zeros((train.num_items, directions.shape[1] + 1), dtype=np.float32)
+        vectors[self._covered, :-1] = directions
+        vectors[:, -1] = np.sqrt(recent / max(recent.max(), 1))
+        vectors[train.item_counts + recent == 0] = 0
+        return vectors
+
+    def fold_in(self, history: sp.csr_array) -> Float32Array:
+        """See `FactorModel`."""
+        weight = np.full((history.shape[0], 1), self._parameters.popularity_weight)
+        personal = history[:, self._covered] @ self._user_weights
+        return np.concatenate([personal, weight], axis=1).astype(np.float32)
+
+
+def _principal(by_user: sp.csr_array, weights: Float32Array, count: int) -> Float32Array:
+    """The first right singular vectors of X B: [users, n], [n, n] to [n, min(count, n)].
+
+    By subspace iteration: X B itself would be users times items.
+
+    Source:
+        Halko, Martinsson & Tropp, "Finding structure with randomness" (SIAM Review 2011),
+        algorithm 4.4, with the Rayleigh-Ritz step of their algorithm 5.3.
+    """
+    n = len(weights)
+
+    def apply(block: Float32Array) -> Float32Array:
+        return weights.T @ (by_user.T @ (by_user @ (weights @ block)))
+
+    draw = np.random.default_rng(0)
+    block = draw.standard_normal((n, min(n, count + _OVERSAMPLING)), dtype=np.float32)
+    for _ in range(_POWER_ITERATIONS):
+        block = scipy.linalg.qr(apply(block), mode="economic")[0]
+    values, rotation = np.linalg.eigh(block.T @ apply(block))
+    return block @ rotation[:, np.argsort(-values)[:count]]
