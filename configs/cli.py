@@ -11,7 +11,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 from rich.console import Console
 
-from configs.errors import UserError
+from configs.errors import EXIT_INTERRUPTED, Interrupted, UserError
 from configs.schema import Config
 
 _WIDTH_OF_FILES = 140
@@ -73,7 +73,10 @@ def _plain(message: str) -> str:
 
 
 def run_app(main: Callable[[list[str]], Mapping[str, Any] | None]) -> None:
-    """Parses flags, runs `main`, prints its result; a user's mistake is one line and exit code 1.
+    """Parses flags, runs `main`, prints its result.
+
+    A user's mistake is one line and exit code 1; a command that SIGTERM stopped says what it saved
+    and exits with `EXIT_INTERRUPTED`.
 
     Args:
         main: gets the arguments that are no flags, program name first; what it returns, if
@@ -86,6 +89,9 @@ def run_app(main: Callable[[list[str]], Mapping[str, Any] | None]) -> None:
             result = main(argv)
         except UserError as error:
             return _fail(str(error))
+        except Interrupted as stopped:
+            print(f"interrupted: {stopped}", file=sys.stderr, flush=True)
+            return EXIT_INTERRUPTED
         if result is not None:
             print_result(result)
         return 0

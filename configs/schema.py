@@ -162,9 +162,11 @@ class Train:
         history_dropout: share of history items hidden from a training row.
         shuffle_records: records mixed with one another; rows are shuffled among them.
         log_every_steps: steps between lines of TensorBoard.
-        checkpoint_every_steps: steps between checkpoints; the end of training is one too.
+        checkpoint_every_steps: steps between checkpoints; the end of an epoch is one too.
         keep_checkpoints: newest so many stay on disk.
         validate_every_epochs: epochs between validations; 0 for none before the end.
+        max_item_cosine: a mean cosine between items above it, at three checks in a row after
+            warm-up, stops the run: its embeddings have collapsed. 1: never.
         seed: of initial weights, shuffling and negatives.
     """
 
@@ -181,6 +183,7 @@ class Train:
     checkpoint_every_steps: int = 500
     keep_checkpoints: int = 3
     validate_every_epochs: int = 1
+    max_item_cosine: float = 0.9
     seed: int = 17
 
 
@@ -327,6 +330,12 @@ class Config:
             ("train.warmup_fraction", self.train.warmup_fraction),
         ):
             require(0.0 <= share < 1.0, path, share, "a share in [0, 1)")
+        require(
+            0.0 < self.train.max_item_cosine <= 1.0,
+            "train.max_item_cosine",
+            self.train.max_item_cosine,
+            "a cosine in (0, 1]",
+        )
         require(
             self.loss.uniform_negatives >= 0,
             "loss.uniform_negatives",

@@ -5,10 +5,11 @@ rerun writes another folder, replaces the manifest in one rename and then sweeps
 that no reader ever sees files of two runs.
 """
 
+import enum
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,13 @@ from preprocessing.features import SECONDS_PER_DAY, FeatureSpec, differences
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
+
+
+class Verify(enum.Enum):
+    """How much of a dataset is checked before it is used."""
+
+    FULL = "full"  # every byte, against the sha256 of the manifest
+    SIZE = "size"  # that each file is there at its size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +176,15 @@ def read(directory: str | Path) -> Manifest:
     return manifest
 
 
-def verify_hashes(directory: str | Path, manifest: Manifest) -> None:
+def verify_hashes(
+    directory: str | Path, manifest: Manifest, *, advance: Callable[[int], None] = lambda size: None
+) -> None:
     """Reads every file whole.
+
+    Args:
+        directory: of the dataset.
+        manifest: its manifest.
+        advance: told the bytes of each file that was read.
 
     Raises:
         UserError: a file's sha256 is not the manifest's.
@@ -181,6 +196,7 @@ def verify_hashes(directory: str | Path, manifest: Manifest) -> None:
             raise UserError(
                 f"{root / file.name}: found sha256 {found.sha256}, expected {file.sha256}"
             )
+        advance(file.size)
 
 
 def require_spec(manifest: Manifest, spec: FeatureSpec, *, where: str) -> None:

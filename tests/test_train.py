@@ -10,11 +10,13 @@ from configs.errors import UserError
 from configs.schema import Config
 from preprocessing import manifest as manifests
 from tests.conftest import QUIET
+from trainer.checkpoints import CHECKPOINTS, Checkpoints
 from trainer.dataset import open_dataset
 from trainer.input import sampling_of, train_batches
 from trainer.model import TwoTower
 from trainer.optimizers import Optimizer
-from trainer.train import CHECKPOINTS, METRICS_FILE, train_and_evaluate
+from trainer.train import train_and_evaluate
+from trainer.workdir import METRICS_FILE
 
 
 @pytest.fixture(scope="module")
@@ -119,14 +121,14 @@ def test_killed_and_resumed_equals_unbroken(
     whole = train_and_evaluate(config, dataset_dir, tmp_path / "whole", console=QUIET)
     assert whole.steps > config.train.checkpoint_every_steps
 
-    save = tf.train.CheckpointManager.save
+    save = Checkpoints.save
 
-    def save_and_die(self: tf.train.CheckpointManager, step: int) -> None:
+    def save_and_die(self: Checkpoints, step: int) -> None:
         save(self, step)
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tf.train.CheckpointManager, "save", save_and_die)
+        patch.setattr(Checkpoints, "save", save_and_die)
         with pytest.raises(KeyboardInterrupt):
             train_and_evaluate(config, dataset_dir, tmp_path / "broken", console=QUIET)
     at = tf.train.latest_checkpoint(str(tmp_path / "broken" / CHECKPOINTS))
@@ -167,5 +169,5 @@ def test_refuses_to_resume_with_another_config(
 ) -> None:
     other = copy.deepcopy(config)
     other.train.learning_rate *= 2
-    with pytest.raises(UserError, match=r"another config\.train"):
+    with pytest.raises(UserError, match=r"another config\.train: learning_rate: found 0\.001, "):
         train_and_evaluate(other, dataset_dir, workdir, console=QUIET)

@@ -78,9 +78,9 @@ class Optimizer(tf.Module):
         super().__init__(name="optimizer")
         self.clip_norm = config.clip_norm
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-        warmup = round(config.warmup_fraction * total_steps)
+        self.warmup_steps = round(config.warmup_fraction * total_steps)
         schedules = [
-            WarmupCosine(peak, warmup_steps=warmup, total_steps=total_steps)
+            WarmupCosine(peak, warmup_steps=self.warmup_steps, total_steps=total_steps)
             for peak in (config.embedding_learning_rate, config.learning_rate)
         ]
         self.rowwise = RowwiseAdagrad(tables, schedules[0])

@@ -4,14 +4,16 @@ import json
 from pathlib import Path
 
 import tensorflow as tf
+from absl import logging
 
 from configs.errors import UserError
 from configs.kinds import KINDS
 from configs.schema import Config
 from configs.serialization import from_dict
+from trainer.checkpoints import CHECKPOINTS, newest_readable, path_of
 from trainer.dataset import Dataset, open_dataset
 from trainer.model import TwoTower
-from trainer.train import CHECKPOINTS, RUN_FILE
+from trainer.workdir import RUN_FILE, require_not_failed
 
 
 def restore_run(
@@ -28,7 +30,8 @@ def restore_run(
         Config, dataset, model with the checkpoint's weights, and the checkpoint's step.
 
     Raises:
-        UserError: there is no run or no checkpoint, or the dataset is another.
+        UserError: there is no run, it diverged, no checkpoint can be read, or the dataset is
+            another.
     """
     path = workdir / RUN_FILE
     if not path.exists():
@@ -36,6 +39,7 @@ def restore_run(
             f"--workdir: found no {RUN_FILE} in {workdir}, expected a directory that "
             "`python -m trainer.task` trained in"
         )
+    require_not_failed(workdir)
     run = json.loads(path.read_text(encoding="utf-8"))
     config = from_dict(Config, run["config"], kinds=KINDS).validate()
     dataset = open_dataset(dataset_dir or run["dataset"], config)
@@ -44,10 +48,11 @@ def restore_run(
             f"--dataset={dataset.root}: found assets {dataset.manifest.assets_fingerprint[:12]}, "
             f"expected {run['assets_fingerprint'][:12]}, those of the training run"
         )
-    newest = tf.train.latest_checkpoint(str(workdir / CHECKPOINTS))
+    newest = newest_readable(workdir / CHECKPOINTS, warn=logging.warning)
     if newest is None:
         raise UserError(f"--workdir: found no checkpoint in {workdir / CHECKPOINTS}, expected one")
     model = TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
     checkpoint = tf.train.Checkpoint(model=model)
-    checkpoint.restore(newest).expect_partial().assert_existing_objects_matched()
-    return config, dataset, model, int(newest.rsplit("-", 1)[1])
+    path = path_of(workdir / CHECKPOINTS, newest)
+    checkpoint.read(str(path)).expect_partial().assert_existing_objects_matched()
+    return config, dataset, model, newest

@@ -5,6 +5,7 @@ from typing import Any
 from absl import flags
 
 from configs.cli import console, define_config, run_app
+from preprocessing.manifest import Verify
 
 _CONFIG = define_config()
 _DATASET = flags.DEFINE_string("dataset", None, "What preprocessing.run wrote.", required=True)
@@ -13,6 +14,12 @@ _COMPARE_LISTS = flags.DEFINE_string(
     "compare_lists",
     None,
     "Parquet file with user_id, rank and video_id: lists to measure beside the model by window.",
+)
+_VERIFY = flags.DEFINE_enum_class(
+    "verify",
+    Verify.FULL,
+    Verify,
+    "Check the dataset's files by hash, or only that each has its size.",
 )
 
 
@@ -27,6 +34,7 @@ def main(argv: list[str]) -> dict[str, Any]:
         _DATASET.value,
         _WORKDIR.value,
         console=console(),
+        verify=_VERIFY.value,
         compare_lists=_COMPARE_LISTS.value,
     )
     return {

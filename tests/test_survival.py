@@ -1,0 +1,269 @@
+"""Training that survives: what a run does when it is stopped, fed rubbish, or loses its way."""
+
+import copy
+import io
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+from rich.console import Console
+
+import trainer.train
+from configs import cli
+from configs.errors import EXIT_INTERRUPTED, Interrupted, UserError
+from configs.schema import Config
+from preprocessing import manifest as manifests
+from preprocessing.manifest import Verify
+from tests.tiny_run import STEPS_PER_EPOCH, tiny_config, tiny_dataset
+from trainer.checkpoints import CHECKPOINTS, steps_in
+from trainer.model import TwoTower
+from trainer.restore import restore_run
+from trainer.train import Result, train_and_evaluate
+from trainer.workdir import FAILED_FILE, METRICS_FILE
+
+STEPS = 2 * STEPS_PER_EPOCH
+
+# `without_graphs` is about the training step; tf.data says that it traces its functions anyway.
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_graphs() -> Iterator[None]:
+    """A dozen steps take less than tracing them does."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return tiny_config()
+
+
+@pytest.fixture(scope="module")
+def dataset(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_dataset(tmp_path_factory.mktemp("tiny"), config)
+
+
+@pytest.fixture
+def copied(dataset: Path, tmp_path: Path) -> Path:
+    """A dataset that may be damaged."""
+    return Path(shutil.copytree(dataset, tmp_path / "dataset"))
+
+
+def train(config: Config, dataset: Path, run: Path, **more: Any) -> tuple[Result, str]:
+    """Trains; returns what it came to and what it said."""
+    said = Console(file=io.StringIO(), width=1_000)
+    config = copy.deepcopy(config)
+    config.eval.protocols = ()
+    try:
+        return train_and_evaluate(config, dataset, run, console=said, **more), said.file.getvalue()
+    finally:
+        print(said.file.getvalue())
+
+
+def test_sigterm_saves_at_the_step_and_the_same_command_goes_on(
+    config: Config, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    before = signal.getsignal(signal.SIGTERM)
+    looked = trainer.train.mean_cosine
+
+    def terminate(*found: Any, **more: Any) -> float:
+        os.kill(os.getpid(), signal.SIGTERM)  # amid the work of step 2
+        return looked(*found, **more)
+
+    monkeypatch.setattr(trainer.train, "mean_cosine", terminate)
+    with pytest.raises(Interrupted, match=f"SIGTERM at step 2 of {STEPS}.* from .*ckpt-2"):
+        train(config, dataset, run)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert steps_in(run / CHECKPOINTS) == [2]
+    monkeypatch.undo()
+
+    # And on from there: the newest is damaged meanwhile, which costs a warning and two steps.
+    monkeypatch.setattr(trainer.train, "_validate", lambda *found: os.kill(os.getpid(), 15))
+    with pytest.raises(Interrupted):  # at the first validation: at once, its epoch is saved
+        train(config, dataset, run)
+    assert steps_in(run / CHECKPOINTS) == [4, 6]
+    monkeypatch.undo()
+    newest = run / CHECKPOINTS / "ckpt-6.data-00000-of-00001"
+    newest.write_bytes(newest.read_bytes()[:-9])
+    (run / CHECKPOINTS / "checkpoint").unlink()
+    result, said = train(config, dataset, run)
+    assert "warning:" in said and "ckpt-6 cannot be read" in said
+    assert "resumed from" in said and "ckpt-4" in said
+    assert result.steps == STEPS and result.loss is not None
+
+    # Once more, with nothing left to do.
+    again, said = train(config, dataset, run)
+    assert again.steps == STEPS and again.loss is None
+    assert f"ckpt-{STEPS}" in said
+
+
+def test_an_interrupted_command_has_an_exit_code_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(argv: list[str]) -> None:
+        raise Interrupted("SIGTERM at step 3")
+
+    codes: list[int] = []
+    monkeypatch.setattr(cli.app, "run", lambda main, flags_parser: codes.append(main(["command"])))
+    cli.run_app(stopped)
+    assert codes == [EXIT_INTERRUPTED] and EXIT_INTERRUPTED not in (0, 1, 143)
+    assert capsys.readouterr().err == "interrupted: SIGTERM at step 3\n"
+
+
+def train_file(dataset: Path) -> Path:
+    """One of the train files, by the manifest."""
+    return dataset / manifests.read(dataset).part("train")[0].name
+
+
+@pytest.mark.parametrize("kept", [0, 1, 8, 11, 12, 500, -4, -1])
+def test_a_truncated_file_is_named_before_training(
+    config: Config, copied: Path, tmp_path: Path, kept: int
+) -> None:
+    """Cut in the first record's length, its checksum, its body, before the last checksum, in it."""
+    file = train_file(copied)
+    file.write_bytes(file.read_bytes()[:kept])
+    for verify in Verify:
+        with pytest.raises(UserError, match=rf"{file.name}: found \d+ bytes, expected"):
+            train(config, copied, tmp_path / "run", verify=verify)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("at", [0, 8, 12, 700, -5, -1])
+def test_a_flipped_bit_is_named_before_training(
+    config: Config, copied: Path, tmp_path: Path, at: int
+) -> None:
+    file = train_file(copied)
+    body = bytearray(file.read_bytes())
+    body[at] ^= 1
+    file.write_bytes(body)
+    with pytest.raises(UserError, match=rf"{file.name}: found sha256"):
+        train(config, copied, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_flipped_bit_found_late_is_named_all_the_same(
+    config: Config, copied: Path, tmp_path: Path
+) -> None:
+    file = train_file(copied)
+    body = bytearray(file.read_bytes())
+    body[700] ^= 1
+    file.write_bytes(body)
+    with pytest.raises(UserError, match=rf"{file.name}: found sha256"):
+        train(config, copied, tmp_path / "run", verify=Verify.SIZE)
+    assert steps_in(tmp_path / "run" / CHECKPOINTS) == []
+
+
+def test_a_missing_file_is_named(config: Config, copied: Path, tmp_path: Path) -> None:
+    file = train_file(copied)
+    file.unlink()
+    with pytest.raises(UserError, match=rf"{file.name}: found nothing, expected \d+ bytes"):
+        train(config, copied, tmp_path / "run", verify=Verify.SIZE)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_the_run(
+    config: Config, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    step = tf.Variable(0, dtype=tf.int64)
+    compute_loss = TwoTower.compute_loss
+
+    def breaks_at_7(model: TwoTower, *found: Any, **more: Any) -> tf.Tensor:
+        return compute_loss(model, *found, **more) * tf.where(step.assign_add(1) == 7, value, 1.0)
+
+    monkeypatch.setattr(TwoTower, "compute_loss", breaks_at_7)
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match="step 7: found a loss of .* last good checkpoint is .*6"):
+        train(config, dataset, run)
+    assert steps_in(run / CHECKPOINTS) == [4, 6]
+    assert not (run / METRICS_FILE).exists()
+    with pytest.raises(UserError, match="its training failed: step 7"):
+        restore_run(run)  # and so no export
+    if value != value:
+        return
+    monkeypatch.undo()
+    result, _ = train(config, dataset, run)
+    assert result.steps == STEPS and not (run / FAILED_FILE).exists()
+    restore_run(run)
+
+
+def test_a_gradient_that_is_no_number_stops_before_it_is_saved(
+    config: Config, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute_loss = TwoTower.compute_loss
+
+    @tf.custom_gradient
+    def poisoned(loss: tf.Tensor) -> Any:
+        return tf.identity(loss), lambda upstream: upstream * float("nan")
+
+    monkeypatch.setattr(
+        TwoTower, "compute_loss", lambda *found, **more: poisoned(compute_loss(*found, **more))
+    )
+    with pytest.raises(UserError, match="step 1: found a gradient norm of nan"):
+        train(config, dataset, tmp_path / "run")
+    assert steps_in(tmp_path / "run" / CHECKPOINTS) == []
+
+
+def test_collapsed_items_stop_the_run_and_spare_the_last_good_checkpoint(
+    config: Config, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = copy.deepcopy(config)
+    config.train.max_item_cosine = 0.9
+    cosines = iter([0.95, 0.3, 0.95, 0.2, 0.95, 0.95])  # at steps 2, 4, …; one alone is forgiven
+    monkeypatch.setattr(trainer.train, "mean_cosine", lambda model, day: next(cosines))
+    result, _ = train(config, dataset, tmp_path / "forgiven")
+    assert result.steps == STEPS
+
+    cosines = iter([0.3, 0.3, 0.95, 0.96, 0.97])
+    run = tmp_path / "run"
+    with pytest.raises(
+        UserError, match=r"step 10: found a mean cosine between items of 0\.970 .*ckpt-4"
+    ):
+        train(config, dataset, run)
+    assert steps_in(run / CHECKPOINTS) == [4]  # not 6 nor 8, where it looked collapsed already
+    with pytest.raises(UserError, match="its training failed"):
+        restore_run(run)
+
+
+def test_items_that_all_look_alike_have_collapsed(config: Config, dataset: Path) -> None:
+    opened = trainer.train.open_dataset(dataset, config)
+    model = TwoTower(config, opened.spec, opened.catalog, opened.assets)
+    day = opened.manifest.splits.last_day
+    assert trainer.train.mean_cosine(model, day=day) < 0.9
+    for table in model.items.submodules:
+        if isinstance(table, tf.Module) and hasattr(table, "table"):
+            table.table.assign(tf.ones_like(table.table))
+    assert trainer.train.mean_cosine(model, day=day) > 0.999
+
+
+def run_small(tmp_path: Path, config: Config, **log: int) -> dict[str, Any]:
+    """Preprocesses, trains and evaluates a log of so many users and videos."""
+    dataset = tiny_dataset(tmp_path, config, **log)
+    return train_and_evaluate(
+        config, dataset, tmp_path / "run", console=Console(quiet=True)
+    ).metrics["protocols"]
+
+
+def test_an_empty_validation_and_one_user(tmp_path: Path) -> None:
+    config = tiny_config(validation_fraction=0.85)  # test begins where train ends
+    config.eval.exclude_seen = False
+    protocols = run_small(tmp_path, config, users=1, videos=30, events=200)
+    assert protocols["window"]["queries"] == 1
+    model = protocols["window"]["models"]["streamrec"]
+    assert model["HR@200"] == model["Recall@200"] == 1.0  # all 30 are in the list
+
+
+def test_one_item_in_the_catalog(tmp_path: Path) -> None:
+    config = tiny_config()
+    config.eval.exclude_seen = False
+    protocols = run_small(tmp_path, config, users=20, videos=1, events=200)
+    for name, metrics in protocols["window"]["models"].items():
+        assert metrics["HR@10"] == 1.0, name
+        assert metrics["NDCG@10"] == pytest.approx(1.0), name
