@@ -39,11 +39,13 @@ setup(
     packages=[
         "configs",
         "preprocessing",
+        "preprocessing.description",
         "preprocessing.simulation",
         "serving",
         "trainer",
         "trainer.baselines",
     ],
+    package_data={"preprocessing.description": ["*.j2"]},
     install_requires=RUNTIME,
     extras_require={
         "bench": ["faiss-cpu"],

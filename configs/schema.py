@@ -104,6 +104,27 @@ class Data:
 
 
 @dataclass(slots=True, kw_only=True)
+class Describe:
+    """The page about a dataset (`preprocessing.describe`).
+
+    Attributes:
+        max_category_drift: a feature whose share of some category differs by more between two sets
+            of rows (L-infinity, in [0, 1]) is warned of.
+        max_number_drift: the same for numbers, by Jensen-Shannon divergence (base 2, in [0, 1]).
+        sample_rows: rows that histograms and drift are computed from, drawn uniformly from each
+            set; 100,000 give a share with a standard error of at most 0.0016.
+        bins: of histograms and of the drift of numbers.
+        head: values shown of each vocabulary.
+    """
+
+    max_category_drift: float = 0.1
+    max_number_drift: float = 0.1
+    sample_rows: int = 100_000
+    bins: int = 40
+    head: int = 20
+
+
+@dataclass(slots=True, kw_only=True)
 class Model:
     """The two towers (docs/architecture.md).
 
@@ -281,6 +302,7 @@ class Config:
     features: dict[str, Feature]
     simulation: ShortVideoSimulation | StreamRecSimulation
     data: Data = field(default_factory=Data)
+    describe: Describe = field(default_factory=Describe)
     model: Model = field(default_factory=Model)
     loss: Loss = field(default_factory=Loss)
     train: Train = field(default_factory=Train)
@@ -304,6 +326,7 @@ class Config:
                 f"a protocol that data.split.by={self.data.split.by.value} makes queries for",
             )
         _require_positive(self.data, "data", ("partitions", "rows_per_record", "shards"))
+        _require_positive(self.describe, "describe", ("sample_rows", "bins", "head"))
         _require_positive(
             self.model,
             "model",
@@ -330,6 +353,9 @@ class Config:
             ("train.warmup_fraction", self.train.warmup_fraction),
         ):
             require(0.0 <= share < 1.0, path, share, "a share in [0, 1)")
+        for name in ("max_category_drift", "max_number_drift"):
+            bound = getattr(self.describe, name)
+            require(0.0 <= bound <= 1.0, f"describe.{name}", bound, "a number in [0, 1]")
         require(
             0.0 < self.train.max_item_cosine <= 1.0,
             "train.max_item_cosine",

@@ -52,7 +52,7 @@ def encode(columns: Sequence[Column], block: Mapping[str, Values]) -> bytes:
 def frame(record: bytes) -> bytes:
     """A record as TFRecord files hold it: length, its masked CRC-32C, the bytes, theirs."""
     length = struct.pack("<Q", len(record))
-    return b"".join((length, _masked_crc(length), record, _masked_crc(record)))
+    return b"".join((length, masked_crc(length), record, masked_crc(record)))
 
 
 def encode_rows(
@@ -80,7 +80,8 @@ def _value_bounds(
     return np.concatenate([[0], np.cumsum(values.lengths)])[bounds]
 
 
-def _masked_crc(data: bytes) -> bytes:
+def masked_crc(data: bytes) -> bytes:
+    """The check sum of TFRecord framing: CRC-32C, rotated and offset, little-endian."""
     crc = google_crc32c.value(data)
     return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
 

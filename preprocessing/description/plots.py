@@ -1,0 +1,152 @@
+"""Plots as SVG that stands inline in a page and takes its text colour from there.
+
+No text of a log ever enters one: categories are drawn by the page itself.
+"""
+
+import datetime
+import io
+import re
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from preprocessing.description.positives import SPLITS, Positives
+from preprocessing.description.statistics import Summary
+
+COLORS = {
+    "train": "#3b82c4",
+    "test": "#e0782f",
+    "validation": "#8f8f4d",
+    "other": "#9a6fb0",
+}
+_INK = "#010203"  # stands for the page's text colour until the SVG is done
+_TAIL = 0.005
+_MAX_DAYS = 180  # longer logs have bars of several days
+_EPOCH = datetime.date(1970, 1, 1)
+
+
+def histogram(summaries: Sequence[tuple[str, Summary]], *, bins: int, label: str) -> str:
+    """Numbers of several sets of rows over one axis, as shares of each set's values.
+
+    Args:
+        summaries: name (of `COLORS`) and summary, the first filled; those without values are left
+            out.
+        bins: at most so many; of whole numbers each holds equally many. What is beyond the
+            0.5 % and 99.5 % quantiles stands in the first and the last.
+        label: of the axis.
+
+    Returns:
+        An `svg` element; empty if there is no value.
+    """
+    drawn = [(name, s.numbers) for name, s in summaries if s.numbers is not None and len(s.numbers)]
+    if not drawn:
+        return ""
+    low = min(float(np.quantile(v, _TAIL, method="nearest")) for _, v in drawn)
+    high = max(float(np.quantile(v, 1 - _TAIL, method="nearest")) for _, v in drawn)
+    whole = all(np.array_equal(values, np.round(values)) for _, values in drawn)
+    logarithmic = _is_long_tailed(drawn[0][1], low, high) and not (whole and high - low < bins)
+    if logarithmic:
+        edges = np.linspace(np.log1p(low), np.log1p(high), bins + 1)
+    elif whole:  # Bins that hold differently many whole numbers would draw a comb.
+        step = np.ceil((high - low + 1) / bins)
+        edges = np.arange(low - 0.5, high + step, step)
+    else:
+        edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
+    figure, axes = _figure(width=3.6, height=1.35)
+    for place, (name, values) in enumerate(drawn):
+        clipped = np.clip(values, low, high)
+        x = np.log1p(clipped) if logarithmic else clipped
+        shares = np.histogram(x, edges)[0] / len(values)
+        if place == 0:
+            axes.stairs(shares, edges, fill=True, color=COLORS[name], alpha=0.55)
+        else:
+            axes.stairs(shares, edges, color=COLORS[name], linewidth=1.3)
+    if logarithmic:
+        _log1p_ticks(axes, low, high)
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.yaxis.set_major_locator(MaxNLocator(2))
+    axes.set_xlabel(label)
+    return _svg(figure)
+
+
+def _is_long_tailed(values: npt.NDArray[np.float64], low: float, high: float) -> bool:
+    median = float(np.median(values))
+    return low >= 0.0 and high > 20.0 * (median + 1.0)
+
+
+def _log1p_ticks(axes: Axes, low: float, high: float) -> None:
+    ticks = [0.0, *(10.0**power for power in range(12))]
+    shown = [tick for tick in ticks if low <= tick <= high]
+    axes.set_xticks([float(np.log1p(tick)) for tick in shown], [f"{tick:,.0f}" for tick in shown])
+
+
+def popularity(described: Sequence[tuple[str, Positives]]) -> str:
+    """Train rows of each item by its rank, both axes logarithmic."""
+    figure, axes = _figure(width=5.2, height=2.6)
+    for name, positives in described:
+        counts = positives.popularity
+        if len(counts):
+            # A curve of a million points draws no better than one of a few hundred.
+            ranks = np.unique(np.geomspace(1, len(counts), 400).astype(np.int64))
+            axes.plot(ranks, counts[ranks - 1], color=COLORS[name], linewidth=1.6)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("rank of the item")
+    axes.set_ylabel("train rows")
+    return _svg(figure)
+
+
+def labels_by_day(positives: Positives) -> str:
+    """Labels of each UTC day, by split, one on the other."""
+    figure, axes = _figure(width=5.2, height=2.6)
+    by_day = positives.by_day
+    if len(by_day):
+        days = by_day["day"].to_numpy()
+        first, last = int(days.min()), int(days.max())
+        bars = min(last - first + 1, _MAX_DAYS)
+        edges = np.linspace(first, last + 1, bars + 1)
+        base = np.zeros(bars)
+        for split in SPLITS:
+            of_split = by_day.filter(pl.col("split") == split)
+            rows = np.histogram(of_split["day"], edges, weights=of_split["rows"])[0]
+            axes.stairs(base + rows, edges, baseline=base, fill=True, color=COLORS[split])
+            base = base + rows
+        ticks = np.unique(np.linspace(first, last, 5).astype(np.int64))
+        dates = [_EPOCH + datetime.timedelta(days=int(tick)) for tick in ticks]
+        axes.set_xticks(ticks + 0.5, [date.isoformat() for date in dates])
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set_ylabel("labels")
+    return _svg(figure)
+
+
+def _figure(*, width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_alpha(0.0)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0.0)
+    axes.spines[["top", "right"]].set_visible(False)
+    for spine in axes.spines.values():
+        spine.set_color(_INK)
+    axes.tick_params(which="both", colors=_INK, labelsize=8)
+    for each in (axes.xaxis.label, axes.yaxis.label):
+        each.set_color(_INK)
+        each.set_fontsize(8)
+    return figure, axes
+
+
+def _svg(figure: Figure) -> str:
+    written = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "describe"}):
+        figure.savefig(written, format="svg", metadata={"Date": None})
+    svg = written.getvalue()
+    svg = svg[svg.index("<svg") :]
+    # Metadata name addresses, and a style would apply to the whole of the page.
+    svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # the same in each plot, and nothing refers to them
+    return svg.replace(_INK, "currentColor").strip()
