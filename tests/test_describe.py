@@ -318,7 +318,8 @@ def test_warnings_follow_the_bounds_of_the_config(decoded: Decoded) -> None:
 
 def test_a_dataset_does_not_drift_from_itself(description: Description) -> None:
     itself = compare(description, description, SETTINGS)
-    assert set(itself.drifts) == {f.described.name for f in description.features}
+    names = {f.described.name for f in description.features}
+    assert names - set(itself.drifts) == {"history: history_item"}  # ids of one catalog
     assert max(found.value for found in itself.drifts.values()) == pytest.approx(0, abs=1e-12)
     assert not itself.rules and not itself.only_here and not itself.only_there
     assert all(change.shared == change.before == change.after for change in itself.vocabularies)

@@ -25,7 +25,7 @@ class Stored(enum.Enum):
     """Where a column's values are."""
 
     ROW = "row"  # in each row of train or of queries
-    LABEL = "label"  # in train rows only
+    LABEL = "train row"  # and in no query
     CATALOG = "catalog"  # one value an item
     STATISTICS = "item statistics"  # one value an item and day
 
@@ -41,6 +41,7 @@ class Described:
         stored: where its values are.
         column: as it is stored there.
         is_time: whether values are UTC seconds; they are shown as days before the row.
+        is_item: whether values are catalog ids, which mean nothing in another dataset.
         missing: the value of a scalar that stands for none; None if every value is one.
     """
 
@@ -50,17 +51,13 @@ class Described:
     stored: Stored
     column: Column
     is_time: bool
+    is_item: bool
     missing: bytes | int | float | None
 
     @property
     def is_category(self) -> bool:
         """Whether values are compared by name and not by size."""
         return self.column.dtype is DType.BYTES
-
-    @property
-    def unit(self) -> str:
-        """Of the values shown."""
-        return "days before the row" if self.is_time else ""
 
     def is_missing(self) -> pl.Expr:
         """Boolean by row: no value, an empty list, or a vector of zeros."""
@@ -119,6 +116,7 @@ def described_columns(spec: FeatureSpec) -> tuple[Described, ...]:
                     stored=stored,
                     column=column,
                     is_time=is_time,
+                    is_item=column.name != declared.name,
                     missing=None if is_number_of else default_of(column),
                 )
             )
@@ -130,6 +128,7 @@ def described_columns(spec: FeatureSpec) -> tuple[Described, ...]:
             stored=Stored.LABEL,
             column=column,
             is_time=column.name.endswith("_time"),
+            is_item=False,
             missing=_LABELS_MISSING.get(column.name),
         )
         for column in LABEL_COLUMNS

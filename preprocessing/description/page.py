@@ -49,6 +49,7 @@ def render(description: Description, comparison: Comparison | None, config: Desc
     return environment.get_template(_TEMPLATE).render(
         d=description,
         c=comparison,
+        other=_other_name(description, comparison),
         config=config,
         colors=plots.COLORS,
         counters=list(flat_counters(description.manifest.counters).items()),
@@ -75,6 +76,13 @@ def write(page: str, path: Path) -> None:
         raise UserError(f"--output: {path} cannot be written: {error}") from None
 
 
+def _other_name(description: Description, comparison: Comparison | None) -> str:
+    if comparison is None:
+        return ""
+    root = comparison.other.root
+    return str(root) if root.name == description.root.name else root.name
+
+
 def _card(
     feature: FeatureDescription, others: dict[str, Summary], config: Describe
 ) -> dict[str, Any]:
@@ -89,7 +97,7 @@ def _card(
         "feature": feature,
         "sets": present,
         "plot": Markup(
-            plots.histogram(present, bins=config.bins, label=feature.described.unit)
+            plots.histogram(present, bins=config.bins, is_time=feature.described.is_time)
             if not feature.described.is_category
             else ""
         ),

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from preprocessing.description.positives import SPLITS, Positives
 from preprocessing.description.statistics import Summary
+from preprocessing.features import SECONDS_PER_DAY
 
 COLORS = {
     "train": "#3b82c4",
@@ -28,10 +29,16 @@ COLORS = {
 _INK = "#010203"  # stands for the page's text colour until the SVG is done
 _TAIL = 0.005
 _MAX_DAYS = 180  # longer logs have bars of several days
+_UNITS = (
+    ("days", SECONDS_PER_DAY),
+    ("hours", 3_600),
+    ("minutes", 60),
+    ("seconds", 1),
+)
 _EPOCH = datetime.date(1970, 1, 1)
 
 
-def histogram(summaries: Sequence[tuple[str, Summary]], *, bins: int, label: str) -> str:
+def histogram(summaries: Sequence[tuple[str, Summary]], *, bins: int, is_time: bool) -> str:
     """Numbers of several sets of rows over one axis, as shares of each set's values.
 
     Args:
@@ -39,7 +46,7 @@ def histogram(summaries: Sequence[tuple[str, Summary]], *, bins: int, label: str
             out.
         bins: at most so many; of whole numbers each holds equally many. What is beyond the
             0.5 % and 99.5 % quantiles stands in the first and the last.
-        label: of the axis.
+        is_time: whether numbers are days before the row, drawn in the unit that fits them.
 
     Returns:
         An `svg` element; empty if there is no value.
@@ -47,8 +54,12 @@ def histogram(summaries: Sequence[tuple[str, Summary]], *, bins: int, label: str
     drawn = [(name, s.numbers) for name, s in summaries if s.numbers is not None and len(s.numbers)]
     if not drawn:
         return ""
-    low = min(float(np.quantile(v, _TAIL, method="nearest")) for _, v in drawn)
-    high = max(float(np.quantile(v, 1 - _TAIL, method="nearest")) for _, v in drawn)
+    low, high = _range(drawn)
+    label = ""
+    if is_time:
+        unit, seconds = _unit(max(abs(low), abs(high)))
+        drawn = [(name, values * SECONDS_PER_DAY / seconds) for name, values in drawn]
+        (low, high), label = _range(drawn), f"{unit} before the row"
     whole = all(np.array_equal(values, np.round(values)) for _, values in drawn)
     logarithmic = _is_long_tailed(drawn[0][1], low, high) and not (whole and high - low < bins)
     if logarithmic:
@@ -69,10 +80,24 @@ def histogram(summaries: Sequence[tuple[str, Summary]], *, bins: int, label: str
             axes.stairs(shares, edges, color=COLORS[name], linewidth=1.3)
     if logarithmic:
         _log1p_ticks(axes, low, high)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.yaxis.set_major_locator(MaxNLocator(2))
     axes.set_xlabel(label)
     return _svg(figure)
+
+
+def _unit(days: float) -> tuple[str, int]:
+    fitting = (unit for unit in _UNITS if days * SECONDS_PER_DAY >= 2 * unit[1])
+    return next(fitting, _UNITS[-1])
+
+
+def _range(drawn: Sequence[tuple[str, npt.NDArray[np.float64]]]) -> tuple[float, float]:
+    return (
+        min(float(np.quantile(values, _TAIL, method="nearest")) for _, values in drawn),
+        max(float(np.quantile(values, 1 - _TAIL, method="nearest")) for _, values in drawn),
+    )
 
 
 def _is_long_tailed(values: npt.NDArray[np.float64], low: float, high: float) -> bool:
