@@ -181,6 +181,7 @@ class Train:
         weight_decay: AdamW's.
         clip_norm: bound of the global gradient norm over both.
         history_dropout: share of history items hidden from a training row.
+        item_id_dropout: share of a step's items that stand for new ones, without their own id.
         shuffle_records: records mixed with one another; rows are shuffled among them.
         log_every_steps: steps between lines of TensorBoard.
         checkpoint_every_steps: steps between checkpoints; the end of an epoch is one too.
@@ -199,6 +200,7 @@ class Train:
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
     history_dropout: float = 0.1
+    item_id_dropout: float = 0.0
     shuffle_records: int = 64
     log_every_steps: int = 50
     checkpoint_every_steps: int = 500
@@ -316,6 +318,8 @@ class Config:
         _validate_split(self.data.split)
         for event in self.data.positive.events:
             require(event in EVENTS, "data.positive.events", event, "one of " + ", ".join(EVENTS))
+        # A tuple given on the command line holds the names.
+        self.eval.protocols = tuple(_protocol(each) for each in self.eval.protocols)
         loo = self.data.split.by is SplitBy.LOO
         for protocol in self.eval.protocols:
             is_loo = protocol in (Protocol.LOO_FILE, Protocol.LOO_STRICT)
@@ -350,6 +354,7 @@ class Config:
         for path, share in (
             ("model.dropout", self.model.dropout),
             ("train.history_dropout", self.train.history_dropout),
+            ("train.item_id_dropout", self.train.item_id_dropout),
             ("train.warmup_fraction", self.train.warmup_fraction),
         ):
             require(0.0 <= share < 1.0, path, share, "a share in [0, 1)")
@@ -370,6 +375,13 @@ class Config:
         )
         self.eval.validate()
         return self
+
+
+def _protocol(given: Protocol | str) -> Protocol:
+    names = [each.value for each in Protocol]
+    name = given.value if isinstance(given, Protocol) else given
+    require(name in names, "eval.protocols", name, "one of " + ", ".join(names))
+    return Protocol(name)
 
 
 def _require_positive(part: object, path: str, names: tuple[str, ...]) -> None:

@@ -27,6 +27,7 @@ def refuse(*command: str) -> str:
         ("--config.train.batch_sizee=3", "batch_sizee"),
         ("--config.train.batch_size=many", "--config.train.batch_size=many"),
         ("--config.train.batch_size=-3", "config.train.batch_size: found -3"),
+        ("--config.eval.protocols=('window','nextt')", "config.eval.protocols: found 'nextt'"),
         ("--config=nowhere.py", "nowhere.py"),
         ("--datasett=x", "datasett"),
     ],

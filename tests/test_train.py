@@ -116,7 +116,8 @@ def test_killed_and_resumed_equals_unbroken(
 ) -> None:
     config = copy.deepcopy(config)
     config.train.epochs = 1
-    config.train.history_dropout = config.model.dropout = 0.0  # their draws are not resumed
+    # Their draws are not resumed.
+    config.train.history_dropout = config.train.item_id_dropout = config.model.dropout = 0.0
     config.eval.protocols = ()
     whole = train_and_evaluate(config, dataset_dir, tmp_path / "whole", console=QUIET)
     assert whole.steps > config.train.checkpoint_every_steps

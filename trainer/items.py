@@ -18,9 +18,30 @@ class ItemEncoder(tf.keras.layers.Layer):
     tower starts from; daily features, as of the start of a day, are appended for the tower alone.
     """
 
-    def __init__(self, spec: FeatureSpec, catalog: Catalog, assets: Assets, *, seed: int) -> None:
-        """Looks up the whole catalog's static columns; keeps the daily counts."""
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        catalog: Catalog,
+        assets: Assets,
+        *,
+        id_dropout: float,
+        seed: int,
+    ) -> None:
+        """Looks up the whole catalog's static columns; keeps the daily counts.
+
+        Args:
+            spec: of the features.
+            catalog: whose items are embedded.
+            assets: vocabularies and statistics.
+            id_dropout: share of items that a training step takes for new ones: they get row 0 of
+                the id table, which every item outside of the vocabulary shares. Without it that row
+                is only ever a negative, and no new item is recommended.
+            seed: of initial embedding rows.
+
+        Source: Volkovs et al., DropoutNet (2017), on the item's side.
+        """
         super().__init__(name="items")
+        self.id_dropout = id_dropout
         item_id = spec.features[_ITEM_ID]
         assert isinstance(item_id, Vocabulary)
         self.item_id = EmbeddingTable(
@@ -51,9 +72,12 @@ class ItemEncoder(tf.keras.layers.Layer):
         self._daily_key = tf.constant(catalog.daily.key)
         self._daily_counts = tf.constant(catalog.daily.counts)
 
-    def call(self, item: tf.Tensor) -> tf.Tensor:
+    def call(self, item: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Static vectors: int64 [N] catalog ids to float32 [N, static_dim]."""
-        parts = [self.item_id(tf.gather(self._embedding_row, item))]
+        row = tf.gather(self._embedding_row, item)
+        if training and self.id_dropout:
+            row *= tf.cast(tf.random.uniform(tf.shape(row)) >= self.id_dropout, row.dtype)
+        parts = [self.item_id(row)]
         parts += [e(tf.gather(self._static[e.feature_name], item)) for e in self.static_encoders]
         return tf.concat(parts, -1)
 

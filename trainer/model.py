@@ -42,7 +42,9 @@ class TwoTower(tfrs.Model):
         self.config = config
         self.spec = spec
         self.num_known = catalog.num_known
-        self.items = ItemEncoder(spec, catalog, assets, seed=seed)
+        self.items = ItemEncoder(
+            spec, catalog, assets, id_dropout=config.train.item_id_dropout, seed=seed
+        )
         self.user_encoders = [
             make_encoder(name, spec, assets, seed=seed + 1_000 + index)
             for index, (name, feature) in enumerate(spec.of(Entity.USER, Entity.CONTEXT))
@@ -109,7 +111,7 @@ class TwoTower(tfrs.Model):
 
         The item tower runs once for each distinct candidate of the batch.
         """
-        static = self.items(tf.maximum(inputs["distinct_item"], 0))
+        static = self.items(tf.maximum(inputs["distinct_item"], 0), training=training)
         users = self._user_vectors(
             inputs, tf.gather(static, inputs["history_index"]), inputs["history_mask"], training
         )
