@@ -15,6 +15,7 @@ from preprocessing.frames import pack, unpack, unpack_all
 from preprocessing.item_statistics import item_counts, only_changes
 from preprocessing.manifest import Splits
 from preprocessing.parsing import LINE
+from preprocessing.progress import count
 from preprocessing.tally import Tally
 from preprocessing.writer import write_json, write_json_lines, write_parquet, write_records
 
@@ -40,6 +41,7 @@ def write_rows(
         keys={f"{n}_key": key_codes(items, c)[0] for n, c in share_columns(spec).items()},
         rows_per_record=spec.data.rows_per_record,
     )
+    count(len(frame), "rows and queries")
     return {"name": f"{name}.tfrecord", "part": part, "rows": len(frame)}
 
 

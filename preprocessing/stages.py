@@ -31,6 +31,7 @@ from preprocessing.item_statistics import (
 from preprocessing.labels import SPLITS, STATUS, Status, label
 from preprocessing.manifest import Splits
 from preprocessing.parsing import empty_rows, parse_batch, parse_lines
+from preprocessing.progress import count
 from preprocessing.rows import HASH, Group, World, label_hashes
 from preprocessing.sources import SourceFile, read_batches, read_lines, read_schema
 from preprocessing.splits import Histogram, cut_days, find_splits
@@ -59,6 +60,7 @@ class Read(beam.DoFn):
         yield TaggedOutput("tally", tally.of_file(file))
         for parsed in chunks:
             yield TaggedOutput("tally", tally.of_chunk(file, parsed))
+            count(len(parsed.rows) + len(parsed.dead), f"rows of {file.table}")
             if len(parsed.dead):
                 dead = parsed.dead.with_columns(pl.lit(file.path).alias(FILE))
                 yield TaggedOutput("dead", (0, pack(dead)))
@@ -105,7 +107,8 @@ class Deduplicate(beam.DoFn):
         events = unpack_all(parts)
         assert events is not None
         kept, dropped = deduplicate(events, self._spec.data.ties)
-        by_file = {str(file): count for file, count in dropped[FILE].value_counts().rows()}
+        count(len(events), "events ordered")
+        by_file = {str(file): found for file, found in dropped[FILE].value_counts().rows()}
         yield TaggedOutput("tally", {"duplicate": by_file})
         yield key, pack(kept)
 
@@ -168,6 +171,7 @@ class Label(beam.DoFn):
         key, packed = group
         durations = unpack(videos[0], [VIDEO_ID, "duration_sec"])
         events = label(unpack(packed), durations, data=self._spec.data, splits=splits)
+        count(len(events), "events labelled")
         names = counted_events(item_counts(self._spec).values())
         yield TaggedOutput("items", (0, pack(item_facts(events))))
         yield TaggedOutput("daily", (0, pack(daily_counts(events, names))))
@@ -308,6 +312,7 @@ class Rows(beam.DoFn):
         yield TaggedOutput("users", (0, pack(of_group.latest())))
         yield TaggedOutput("positives", (0, pack(of_group.positives())))
         for part, frame in {"train": train, **of_group.queries()}.items():
+            count(len(frame), f"rows of {part}" if part == "train" else "queries")
             shard = (frame[HASH].to_numpy() % np.uint64(spec.data.shards)).astype(np.int64)
             for number, packed in split_by(frame, shard):
                 yield f"{part}/{number:05d}", packed
