@@ -93,16 +93,22 @@ def described_columns(spec: FeatureSpec) -> tuple[Described, ...]:
         for declared in columns:
             # Rows name a history's items by catalog id: `x_item` for a request's `x_item_id`.
             as_id = declared.name.removesuffix("_id")
-            stored, column = next(
-                (where, tables[key])
-                for where, tables, key in (
-                    (Stored.STATISTICS, of_statistics, declared.name),
-                    (Stored.CATALOG, of_catalog, declared.name),
-                    (Stored.ROW, of_rows, declared.name),
-                    (Stored.ROW, of_rows, as_id),
-                )
-                if key in tables and (where is Stored.ROW) == (feature.entity.value != "item")
+            place = next(
+                (
+                    (where, tables[key])
+                    for where, tables, key in (
+                        (Stored.STATISTICS, of_statistics, declared.name),
+                        (Stored.CATALOG, of_catalog, declared.name),
+                        (Stored.ROW, of_rows, declared.name),
+                        (Stored.ROW, of_rows, as_id),
+                    )
+                    if key in tables and (where is Stored.ROW) == (feature.entity.value != "item")
+                ),
+                None,
             )
+            if place is None:  # made in the graph, of columns that are described by themselves
+                continue
+            stored, column = place
             # An int64 is a time where logs hold it, and a number of something where it is computed.
             is_time = column.dtype is DType.INT64 and (
                 feature.column != "" or column.name.endswith(f"_{TIMESTAMP}")
@@ -128,7 +134,7 @@ def described_columns(spec: FeatureSpec) -> tuple[Described, ...]:
             stored=Stored.LABEL,
             column=column,
             is_time=column.name.endswith("_time"),
-            is_item=False,
+            is_item=column.name.endswith(f"_{ITEM}"),
             missing=_LABELS_MISSING.get(column.name),
         )
         for column in LABEL_COLUMNS
