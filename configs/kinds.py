@@ -41,17 +41,63 @@ class Freshness(enum.Enum):
     DAY = "day"  # as of the start of the UTC day
 
 
+class Measure(enum.Enum):
+    """What is added up over events: always integers, so that their order cannot change a sum.
+
+    Times are whole milliseconds. A watch's duration is the event's, else the catalog's.
+    """
+
+    EVENTS = "events"  # 1 for each event
+    WATCH_MS = "watch_ms"  # its watch time
+    VIEWED_MS = "viewed_ms"  # its watch time up to the duration; 0 where either is unknown
+    DURATION_MS = "duration_ms"  # its video's duration; 0 where that or the watch time is unknown
+
+
+_MS_PER_MINUTE = 60_000
+
+
 @dataclass(slots=True, kw_only=True)
 class Count:
-    """A number of events of one user (freshness `event`) or of one item (freshness `day`).
+    """A sum over events of one user (freshness `event`) or of one item (freshness `day`).
 
     Attributes:
         event: an event name of the raw log contract, or `positive` for what the label rule accepts.
-        window_days: count the last so many days only; 0 counts all.
+        window_days: of the last so many days only; 0: of all.
+        measure: what is added up.
     """
 
     event: str = "positive"
     window_days: int = 0
+    measure: Measure = Measure.EVENTS
+
+    @property
+    def unit(self) -> int:
+        """What the model divides the sum by: times become minutes, of a window minutes a day."""
+        if self.measure is Measure.EVENTS:
+            return 1
+        return _MS_PER_MINUTE * max(1, self.window_days)
+
+    def validate(self, path: str, feature: "Feature") -> None:
+        """Raises `UserError` naming the field that is wrong.
+
+        Args:
+            path: of this count, below `config.`.
+            feature: that it is of.
+        """
+        of = path.rpartition(".")[0]
+        entity, freshness = feature.entity, feature.freshness
+        require(entity is not Entity.CONTEXT, f"{of}.entity", "context", "user or item")
+        wanted = Freshness.DAY if entity is Entity.ITEM else Freshness.EVENT
+        require(
+            freshness is wanted,
+            f"{of}.freshness",
+            freshness.value,
+            f"{wanted.value} for a count of this entity",
+        )
+        allowed = COUNTABLE if self.measure is Measure.EVENTS else ("watch",)
+        expected = "one of " + ", ".join(allowed)
+        require(self.event in allowed, f"{path}.event", self.event, expected)
+        require(self.window_days >= 0, f"{path}.window_days", self.window_days, "0 or more")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -140,7 +186,7 @@ class LogZScore(Feature):
     Attributes:
         elapsed: the column is a time, UTC seconds, and x the days from it to the request (user) or
             to the start of the row's day (item).
-        count: x is a number of events; then there is no column.
+        count: x is a number of events, or minutes; then there is no column.
     """
 
     elapsed: bool = False
@@ -157,26 +203,110 @@ class LogZScore(Feature):
         )
         require(not (self.elapsed and self.count), f"{path}.elapsed", True, "a column, not a count")
         if self.count is not None:
-            wanted = Freshness.DAY if self.entity is Entity.ITEM else Freshness.EVENT
-            require(
-                self.freshness is wanted,
-                f"{path}.freshness",
-                self.freshness.value,
-                f"{wanted.value} for a count of this entity",
-            )
-            require(self.entity is not Entity.CONTEXT, f"{path}.entity", "context", "user or item")
-            require(
-                self.count.event in COUNTABLE,
-                f"{path}.count.event",
-                self.count.event,
-                "one of " + ", ".join(COUNTABLE),
-            )
-            require(
-                self.count.window_days >= 0,
-                f"{path}.count.window_days",
-                self.count.window_days,
-                "0 or more",
-            )
+            self.count.validate(f"{path}.count", self)
+
+
+@dataclass(slots=True, kw_only=True)
+class Bounded(Feature):
+    """A share in [0, 1], clipped to it, and whether it is known: a column, or one sum over another.
+
+    Rows, requests and `item_statistics` hold the two sums; the model divides. Over nothing, the
+    share is not known.
+
+    Attributes:
+        numerator: sum of the part; then there is no column.
+        denominator: sum of the whole.
+    """
+
+    numerator: Count | None = None
+    denominator: Count | None = None
+
+    def validate(self, name: str) -> None:
+        """Raises `UserError` naming the field that is wrong."""
+        path = f"features.{name}"
+        both = self.numerator is not None and self.denominator is not None
+        neither = self.numerator is None and self.denominator is None
+        require(
+            (self.column != "" and neither) or (self.column == "" and both),
+            f"{path}.column",
+            self.column,
+            "a column, or a numerator and a denominator",
+        )
+        for part, count in (("numerator", self.numerator), ("denominator", self.denominator)):
+            if count is not None:
+                count.validate(f"{path}.{part}", self)
+
+
+class Period(enum.Enum):
+    """What comes round again."""
+
+    DAY = "day"  # from midnight UTC
+    WEEK = "week"  # from Monday, midnight UTC
+
+
+@dataclass(slots=True, kw_only=True)
+class Cyclical(Feature):
+    """Where in a period a time stands, as sine and cosine; a missing time is (0, 0).
+
+    For the entity context the column `timestamp` is the time of the request.
+    """
+
+    period: Period = Period.DAY
+
+
+@dataclass(slots=True, kw_only=True)
+class Bag(Feature):
+    """Several values at once, such as tags: the mean of their embeddings.
+
+    Attributes:
+        max_size: of the vocabulary, which is made like that of `Vocabulary`.
+        max_length: the first so many values are kept.
+    """
+
+    max_size: int = 10_000
+    max_length: int = 16
+    dim: int = free(16)
+
+    def validate(self, name: str) -> None:
+        """Raises `UserError` naming the field that is wrong."""
+        Feature.validate(self, name)
+        for part in ("max_size", "max_length", "dim"):
+            value = getattr(self, part)
+            require(value > 0, f"features.{name}.{part}", value, "at least 1")
+
+
+class TextEncoder(enum.Enum):
+    """What turns a text into a vector; `preprocessing.text` has them."""
+
+    HASHING = "hashing"  # n-grams into buckets; needs nothing installed
+    MINILM = "minilm"  # a sentence encoder; needs the extra `text`
+
+
+@dataclass(slots=True, kw_only=True)
+class Text(Feature):
+    """A text of an item, embedded by a frozen encoder when the dataset is made, then projected.
+
+    Attributes:
+        encoder: which one.
+        dim: of the learned projection.
+    """
+
+    entity: Entity = Entity.ITEM
+    encoder: TextEncoder = TextEncoder.HASHING
+    dim: int = free(128)
+
+    def validate(self, name: str) -> None:
+        """Raises `UserError` naming the field that is wrong."""
+        Feature.validate(self, name)
+        path = f"features.{name}"
+        require(self.entity is Entity.ITEM, f"{path}.entity", self.entity.value, "item")
+        require(
+            self.freshness is Freshness.REQUEST,
+            f"{path}.freshness",
+            self.freshness.value,
+            "request: a text does not change by day",
+        )
+        require(self.dim > 0, f"{path}.dim", self.dim, "at least 1")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -243,7 +373,11 @@ KINDS: tuple[type[Feature], ...] = (
     OneHot,
     Bucketized,
     LogZScore,
+    Bounded,
+    Cyclical,
+    Bag,
     Dense,
+    Text,
     Distribution,
     Sequence,
 )

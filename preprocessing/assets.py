@@ -6,8 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from configs.kinds import Entity, LogZScore, OneHot, Vocabulary
-from preprocessing.features import ITEM, SECONDS_PER_DAY, TIMESTAMP, FeatureSpec, columns_of
+from configs.kinds import Bag, Entity, LogZScore, OneHot, Vocabulary
+from preprocessing.features import (
+    ITEM,
+    SECONDS_PER_DAY,
+    TIMESTAMP,
+    Column,
+    FeatureSpec,
+    columns_of,
+)
 from preprocessing.item_statistics import DAY, StatisticsAt
 
 _SCALE = 1_000_000
@@ -33,7 +40,8 @@ def item_value_counts(catalog: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
 
 def _counts_of(frame: pl.DataFrame, spec: FeatureSpec, *entities: Entity) -> pl.DataFrame:
     counted = [
-        frame.group_by(pl.col(columns_of(name, feature)[0].name).alias("value"))
+        _values_of(frame, columns_of(name, feature)[0])
+        .group_by("value")
         .agg(pl.len().cast(pl.Int64).alias("count"))
         .select(pl.lit(name).alias("feature"), "value", "count")
         for name, feature in spec.of(*entities)
@@ -41,6 +49,12 @@ def _counts_of(frame: pl.DataFrame, spec: FeatureSpec, *entities: Entity) -> pl.
     ]
     schema = {"feature": pl.String, "value": pl.String, "count": pl.Int64}
     return pl.concat([pl.DataFrame(schema=schema), *counted])
+
+
+def _values_of(frame: pl.DataFrame, column: Column) -> pl.DataFrame:
+    """A column as `value`, a row for each value where it holds several."""
+    values = frame.select(pl.col(column.name).alias("value"))
+    return values.explode("value").drop_nulls() if column.is_ragged else values
 
 
 def vocabularies(counts: pl.DataFrame, spec: FeatureSpec) -> dict[str, list[str]]:
@@ -54,7 +68,7 @@ def vocabularies(counts: pl.DataFrame, spec: FeatureSpec) -> dict[str, list[str]
     found: dict[str, list[str]] = {}
     for name in spec.vocabulary_features:
         feature = spec.features[name]
-        assert isinstance(feature, Vocabulary | OneHot)
+        assert isinstance(feature, Vocabulary | OneHot | Bag)
         values = counts.filter(pl.col("feature") == name)["value"]
         found[name] = values.head(feature.max_size).to_list()
     return found
@@ -93,7 +107,7 @@ def _seen_by_model(
     item, day = rows[ITEM].to_numpy(), rows[DAY].to_numpy()
     if feature.entity is Entity.ITEM:
         if feature.count is not None:
-            return statistics.at(item, day, name).astype(np.float64)
+            return statistics.at(item, day, name) / feature.count.unit
         raw, asked_at = catalog[feature.column].to_numpy()[item - 1], day * SECONDS_PER_DAY
     else:
         raw = rows[name if feature.count is not None else feature.column].to_numpy()
@@ -101,7 +115,8 @@ def _seen_by_model(
     if feature.elapsed:
         logged = raw != 0
         return np.maximum((asked_at - raw)[logged] / SECONDS_PER_DAY, 0.0)
-    return raw[raw >= 0].astype(np.float64)
+    known = raw[raw >= 0].astype(np.float64)
+    return known / feature.count.unit if feature.count is not None else known
 
 
 def scales(sums: Sums, spec: FeatureSpec) -> dict[str, dict[str, float]]:

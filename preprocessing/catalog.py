@@ -47,6 +47,9 @@ def as_column(column: Column) -> pl.Expr:
     if column.length is not None:
         missing = pl.lit([0.0] * column.length, dtype=pl.List(pl.Float32))
         return raw.fill_null(missing).cast(pl.List(pl.Float32)).alias(column.name)
+    if column.max_length is not None:
+        texts = raw.list.eval(pl.element().filter(pl.element() != "")).list.head(column.max_length)
+        return texts.fill_null(pl.lit([], dtype=pl.List(pl.String))).alias(column.name)
     default = default_of(column)
     return (
         raw.cast(_DTYPE[column.dtype])
@@ -76,8 +79,8 @@ def build_catalog(
         splits: the cuts.
 
     Returns:
-        `spec.catalog_columns` in order of `item`, and how many events name a video that the videos
-        table does not have.
+        `spec.catalog_columns` in order of `item`, less the vectors of texts; and how many events
+        name a video that the videos table does not have.
     """
     facts = facts.group_by(VIDEO_ID).agg(
         pl.col("first_seen").min(), pl.col("train_count").sum(), pl.col("events").sum()
@@ -110,7 +113,9 @@ def build_catalog(
     items = pl.concat([vocabulary, rest]).with_columns(
         pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(ITEM)
     )
-    return items.select(as_column(c) for c in spec.catalog_columns), int(unknown or 0)
+    vectors = {columns_of(name, text)[0].name for name, text in spec.texts.items()}
+    columns = [as_column(c) for c in spec.catalog_columns if c.name not in vectors]
+    return items.select(columns), int(unknown or 0)
 
 
 def key_codes(catalog: pl.DataFrame, column: str) -> tuple[pl.Series, pl.Series]:

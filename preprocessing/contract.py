@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from configs.errors import UserError
-from configs.kinds import EVENTS, Entity, Feature, LogZScore
+from configs.kinds import EVENTS, Bounded, Entity, Feature, LogZScore, Text
 from preprocessing.features import TIMESTAMP, USER_ID, Column, DType, FeatureSpec, columns_of
 
 VIDEO_ID = "video_id"
@@ -32,6 +32,7 @@ class Kind(enum.Enum):
     NUMBER = "a number"
     TIME = "seconds, a date, a timestamp or an ISO 8601 string"
     VECTOR = "a list of numbers"
+    TEXTS = "a list of strings"
 
 
 DTYPES: dict[Kind, pl.DataType] = {
@@ -40,6 +41,7 @@ DTYPES: dict[Kind, pl.DataType] = {
     Kind.NUMBER: pl.Float64(),
     Kind.TIME: pl.Int64(),
     Kind.VECTOR: pl.List(pl.Float32()),
+    Kind.TEXTS: pl.List(pl.String()),
 }
 
 
@@ -118,6 +120,8 @@ def tables_of(spec: FeatureSpec) -> dict[str, Table]:
     for name, feature in spec.features.items():
         if not feature.column or feature.column == USER_ID:
             continue
+        if feature.entity is Entity.CONTEXT and feature.column == TIMESTAMP:
+            continue  # the request's own, which every event has
         table = known[_TABLE_OF[feature.entity]]
         wanted = _field_of(name, feature, data.max_timestamp)
         found = table.setdefault(feature.column, wanted)
@@ -132,15 +136,19 @@ def tables_of(spec: FeatureSpec) -> dict[str, Table]:
 
 
 def _field_of(name: str, feature: Feature, max_timestamp: int) -> Field:
+    if isinstance(feature, Text):
+        return Field(name=feature.column, kind=Kind.TEXT, feature=name)
     column: Column = columns_of(name, feature)[0]
+    if column.is_ragged:
+        return Field(name=column.name, kind=Kind.TEXTS, feature=name)
     if column.dtype is DType.BYTES:
         return Field(name=column.name, kind=Kind.TEXT, feature=name)
     if column.dtype is DType.INT64:
         return Field(name=column.name, kind=Kind.TIME, low=0, high=max_timestamp, feature=name)
     if column.length is not None:
         return Field(name=column.name, kind=Kind.VECTOR, length=column.length, feature=name)
-    # The encoder takes log(1 + x).
-    low = 0 if isinstance(feature, LogZScore) else None
+    # Below 0 stands for what is missing.
+    low = 0 if isinstance(feature, LogZScore | Bounded) else None
     return Field(name=column.name, kind=Kind.NUMBER, low=low, feature=name)
 
 
@@ -170,13 +178,12 @@ def check_parquet(path: str, schema: pa.Schema, table: Table) -> None:
 def _is_readable(found: pa.DataType, kind: Kind) -> bool:
     if pa.types.is_dictionary(found):
         found = found.value_type
-    text = (
-        pa.types.is_string(found)
-        or pa.types.is_large_string(found)
-        or pa.types.is_string_view(found)
-        or pa.types.is_binary(found)
-        or pa.types.is_large_binary(found)
+    is_list = (
+        pa.types.is_list(found)
+        or pa.types.is_large_list(found)
+        or pa.types.is_fixed_size_list(found)
     )
+    text = _is_text(found)
     integer = pa.types.is_integer(found)
     number = integer or pa.types.is_floating(found) or pa.types.is_decimal(found)
     match kind:
@@ -189,12 +196,26 @@ def _is_readable(found: pa.DataType, kind: Kind) -> bool:
         case Kind.TIME:
             readable = text or integer or pa.types.is_date(found) or pa.types.is_timestamp(found)
         case Kind.VECTOR:
-            readable = (
-                pa.types.is_list(found)
-                or pa.types.is_large_list(found)
-                or pa.types.is_fixed_size_list(found)
-            ) and (pa.types.is_integer(found.value_type) or pa.types.is_floating(found.value_type))
+            readable = is_list and (
+                pa.types.is_integer(found.value_type) or pa.types.is_floating(found.value_type)
+            )
+        case Kind.TEXTS:
+            readable = is_list and (
+                _is_text(found.value_type)
+                or pa.types.is_integer(found.value_type)
+                or pa.types.is_null(found.value_type)
+            )
     return readable or pa.types.is_null(found)
+
+
+def _is_text(found: pa.DataType) -> bool:
+    return (
+        pa.types.is_string(found)
+        or pa.types.is_large_string(found)
+        or pa.types.is_string_view(found)
+        or pa.types.is_binary(found)
+        or pa.types.is_large_binary(found)
+    )
 
 
 def check_present(table: Table, present: Iterable[str]) -> None:

@@ -16,8 +16,11 @@ from configs.errors import UserError
 from configs.kinds import (
     FREE,
     KINDS,
+    Bag,
+    Bounded,
     Bucketized,
     Count,
+    Cyclical,
     Dense,
     Distribution,
     Entity,
@@ -27,6 +30,7 @@ from configs.kinds import (
     LogZScore,
     OneHot,
     Sequence,
+    Text,
     Vocabulary,
 )
 from configs.schema import Config, Data
@@ -119,6 +123,20 @@ POSITIVE_COLUMNS = (
 """What `positives` holds of each label."""
 
 
+TEXT_LENGTH = 384
+"""Length of every text encoder's vectors, so that one can take another's place."""
+
+
+def counts_of(name: str, feature: Feature) -> dict[str, Count]:
+    """The sums over events that a feature is made of, by the column that holds each."""
+    match feature:
+        case LogZScore(count=Count() as count):
+            return {name: count}
+        case Bounded(numerator=Count() as numerator, denominator=Count() as denominator):
+            return {f"{name}_numerator": numerator, f"{name}_denominator": denominator}
+    return {}
+
+
 def columns_of(name: str, feature: Feature) -> tuple[Column, ...]:
     """The raw columns of one feature, as a request carries them and a row stores them."""
     match feature:
@@ -134,11 +152,15 @@ def columns_of(name: str, feature: Feature) -> tuple[Column, ...]:
             )
         case Dense():
             return (Column(name=feature.column, dtype=DType.FLOAT, length=feature.length),)
-        case LogZScore(count=Count()):
-            return (Column(name=name, dtype=DType.INT64),)
-        case LogZScore(elapsed=True):
+        case LogZScore(count=Count()) | Bounded(numerator=Count()):
+            return tuple(Column(name=c, dtype=DType.INT64) for c in counts_of(name, feature))
+        case LogZScore(elapsed=True) | Cyclical():
             return (Column(name=feature.column, dtype=DType.INT64),)
-        case LogZScore() | Bucketized():
+        case Bag():
+            return (Column(name=feature.column, dtype=DType.BYTES, max_length=feature.max_length),)
+        case Text():
+            return (Column(name=f"{name}_embedding", dtype=DType.FLOAT, length=TEXT_LENGTH),)
+        case LogZScore() | Bucketized() | Bounded():
             return (Column(name=feature.column, dtype=DType.FLOAT),)
         case HashedId() | Vocabulary() | OneHot():
             return (Column(name=feature.column, dtype=DType.BYTES),)
@@ -227,11 +249,16 @@ class FeatureSpec:
     @property
     def statistic_columns(self) -> tuple[Column, ...]:
         """The counts in `item_statistics`, each as of the start of the row's day."""
-        return tuple(
-            columns_of(name, feature)[0]
-            for name, feature in self.of(Entity.ITEM)
-            if isinstance(feature, LogZScore) and feature.count is not None
-        )
+        return tuple(Column(name=c, dtype=DType.INT64) for c in self.counts(Entity.ITEM))
+
+    def counts(self, entity: Entity) -> dict[str, Count]:
+        """The sums over events that an entity's features are made of, by column."""
+        return {c: n for name, f in self.of(entity) for c, n in counts_of(name, f).items()}
+
+    @property
+    def texts(self) -> dict[str, Text]:
+        """The features whose vectors a text encoder makes."""
+        return {n: f for n, f in self.features.items() if isinstance(f, Text)}
 
     @property
     def catalog_columns(self) -> tuple[Column, ...]:
@@ -250,7 +277,7 @@ class FeatureSpec:
         return tuple(
             name
             for name, feature in self.features.items()
-            if isinstance(feature, Vocabulary | OneHot) and name != "item_id"
+            if isinstance(feature, Vocabulary | OneHot | Bag) and name != "item_id"
         )
 
     @property
@@ -292,9 +319,9 @@ def spec_of(config: Config) -> FeatureSpec:
 def _require_distinct_columns(spec: FeatureSpec) -> None:
     """Two things of different kinds must not share a column of rows or of the catalog."""
     reserved = {c.name: c for c in (*LABEL_COLUMNS, *QUERY_COLUMNS)}
-    reserved[TIMESTAMP] = Column(name=TIMESTAMP, dtype=DType.INT64)
     of_rows: dict[str, tuple[Column, object]] = {
         **{name: (column, None) for name, column in reserved.items()},
+        TIMESTAMP: (Column(name=TIMESTAMP, dtype=DType.INT64), Entity.CONTEXT),
         USER_ID: (Column(name=USER_ID, dtype=DType.BYTES), Entity.USER),
     }
     of_catalog: dict[str, tuple[Column, object]] = {

@@ -1,4 +1,4 @@
-"""Counts of events by item and day, and their sums over windows as of the start of each day."""
+"""Sums over events by item and day, and over windows as of the start of each day."""
 
 from collections.abc import Iterable
 
@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from configs.kinds import POSITIVE, Count, Entity, LogZScore
-from preprocessing.contract import EVENT, VIDEO_ID
+from configs.kinds import Count, Entity
+from preprocessing.contract import VIDEO_ID
 from preprocessing.features import ITEM, SECONDS_PER_DAY, TIMESTAMP, FeatureSpec
-from preprocessing.labels import CODE_OF, STATUS, Status
+from preprocessing.measures import amount, is_counted
 
 Int64s = npt.NDArray[np.int64]
 
@@ -22,47 +22,41 @@ _LAST_DAY = (1 << _DAY_BITS) - 1  # in the year 4840
 
 
 def item_counts(spec: FeatureSpec) -> dict[str, Count]:
-    """The counted item features, in the order of `spec.statistic_columns`."""
-    return {
-        name: feature.count
-        for name, feature in spec.of(Entity.ITEM)
-        if isinstance(feature, LogZScore) and feature.count is not None
-    }
+    """The sums of items, in the order of `spec.statistic_columns`."""
+    return spec.counts(Entity.ITEM)
 
 
-def counted_events(counts: Iterable[Count]) -> list[str]:
-    """The names of the events that some count needs."""
-    return sorted({count.event for count in counts})
+def _sum_of(count: Count) -> str:
+    return f"{count.event}_{count.measure.value}_sum"
 
 
-def is_event(name: str) -> pl.Expr:
-    """Which labelled events a count of `name` counts."""
-    if name == POSITIVE:
-        return pl.col(STATUS) >= int(Status.CANCELLED)
-    return pl.col(EVENT) == CODE_OF[name]
+def _newest_of(count: Count) -> str:
+    return f"{count.event}_{NEWEST}"
 
 
-def daily_counts(labelled: pl.DataFrame, events: list[str]) -> pl.DataFrame:
-    """Events of each name by video and day, with the time of the newest.
+def daily_sums(labelled: pl.DataFrame, counts: Iterable[Count]) -> pl.DataFrame:
+    """What counts add up, by video and day, and the time of the newest event of each name.
 
     Returns:
-        `video_id`, `day`, and for each name in `events` its `<name>_count` and `<name>_newest`.
+        `video_id`, `day`, `<event>_<measure>_sum` and `<event>_newest`, windows left aside.
     """
-    sums = [is_event(e).sum().cast(pl.Int64).alias(f"{e}_count") for e in events]
+    distinct = {_sum_of(count): count for count in counts}
+    named = {_newest_of(count): count for count in counts}
+    sums = [amount(count).sum().alias(name) for name, count in sorted(distinct.items())]
     newest = [
-        pl.col(TIMESTAMP).filter(is_event(e)).max().fill_null(0).alias(f"{e}_{NEWEST}")
-        for e in events
+        pl.col(TIMESTAMP).filter(is_counted(count)).max().fill_null(0).alias(name)
+        for name, count in sorted(named.items())
     ]
-    counted = labelled.filter(pl.any_horizontal(False, *(is_event(e) for e in events)))
+    counted = labelled.filter(pl.any_horizontal(False, *map(is_counted, named.values())))
     return counted.group_by(VIDEO_ID, (pl.col(TIMESTAMP) // SECONDS_PER_DAY).alias(DAY)).agg(
         *sums, *newest
     )
 
 
-def add_daily_counts(daily: pl.DataFrame) -> pl.DataFrame:
-    """Adds up the daily counts of several groups of users."""
+def add_daily_sums(daily: pl.DataFrame) -> pl.DataFrame:
+    """Adds up the daily sums of several groups of users."""
     return daily.group_by(VIDEO_ID, DAY).agg(
-        pl.col("^.*_count$").sum(), pl.col(f"^.*_{NEWEST}$").max()
+        pl.col("^.*_sum$").sum(), pl.col(f"^.*_{NEWEST}$").max()
     )
 
 
@@ -74,7 +68,7 @@ def item_statistics(daily: pl.DataFrame, counts: dict[str, Count]) -> pl.DataFra
     """The counts of each item as of the start of each day on which they may change.
 
     Args:
-        daily: daily counts with the catalog's `item`.
+        daily: of `daily_sums`, with the catalog's `item`.
         counts: by feature name.
 
     Returns:
@@ -99,11 +93,11 @@ def item_statistics(daily: pl.DataFrame, counts: dict[str, Count]) -> pl.DataFra
 def _count_before(
     daily: pl.DataFrame, count: Count, item: Int64s, day: Int64s
 ) -> tuple[Int64s, Int64s]:
-    """The count at the start of each (item, day), and the newest event in it."""
-    of_event = daily.filter(pl.col(f"{count.event}_count") > 0).sort(ITEM, DAY)
+    """The sum at the start of each (item, day), and the newest event in it."""
+    of_event = daily.filter(pl.col(_newest_of(count)) > 0).sort(ITEM, DAY)
     key = _key(of_event[ITEM].to_numpy(), of_event[DAY].to_numpy())
-    total = np.concatenate([[0], np.cumsum(of_event[f"{count.event}_count"].to_numpy())])
-    newest = np.concatenate([[0], of_event[f"{count.event}_{NEWEST}"].to_numpy()])
+    total = np.concatenate([[0], np.cumsum(of_event[_sum_of(count)].to_numpy())])
+    newest = np.concatenate([[0], of_event[_newest_of(count)].to_numpy()])
     since = np.maximum(day - count.window_days, 0) if count.window_days else np.zeros_like(day)
     first = np.searchsorted(key, _key(item, since))
     last = np.searchsorted(key, _key(item, day))

@@ -32,6 +32,7 @@ from preprocessing.pipeline import define_pipeline
 from preprocessing.progress import stage_lines, stderr_aside
 from preprocessing.sources import SourceFile, list_files, read_schema
 from preprocessing.splits import check_dates
+from preprocessing.text import fingerprints
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """Named in full: Beam's own choice tries a runner that it fetches from the network first."""
@@ -68,6 +69,7 @@ def preprocess(
     started = time.monotonic()
     spec = spec_of(config)
     check_dates(config.data.split)
+    fingerprints(spec)  # what an encoder lacks is said before any row is read
     contract = tables_of(spec)
     options = _options(beam_options)
     files = tuple(
@@ -202,6 +204,7 @@ def _manifest(
             item_ids=catalog["video_id"].to_list(),
             vocabularies=vocabularies,
             statistics=statistics,
+            text_encoders=fingerprints(spec),
         ),
         splits=Splits(**summary["splits"]),
         counters=counted,

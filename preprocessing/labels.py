@@ -17,6 +17,8 @@ Bools = npt.NDArray[np.bool_]
 
 STATUS = "status"
 ORIGIN = "origin"
+WATCH_MS = "watch_ms"
+DURATION_MS = "duration_ms"
 CODE_OF = {event: code for code, event in enumerate(EVENTS)}
 _CANCELLING = [CODE_OF["dislike"], CODE_OF["report"]]
 
@@ -49,7 +51,9 @@ def label(
 
     Returns:
         The events with `status` (uint8, of `Status`) and `origin` (int32, row of the impression
-        that the label answers, else its own; -1 where the event is no label).
+        that the label answers, else its own; -1 where the event is no label), and in place of
+        `watch_sec` and `video_duration` whole milliseconds, `watch_ms` and `duration_ms` (the
+        catalog's where the event has none), null where they are unknown.
     """
     time = events[TIMESTAMP].to_numpy()
     user = events[USER_ID].rle_id().to_numpy().astype(np.int64)
@@ -58,7 +62,8 @@ def label(
     moment = time if data.ties is Ties.STRICT else np.arange(len(time))
     pair = np.unique(user * (item.max(initial=0) + 1) + item, return_inverse=True)[1]
 
-    positive_event = meets_rule(events, durations, data.positive)
+    duration = duration_of(events, durations)
+    positive_event = meets_rule(events, duration, data.positive)
     at = np.flatnonzero(positive_event)
     at = at[_is_positive(pair[at], time[at], data)]
     status = np.zeros(len(time), np.uint8)
@@ -84,20 +89,39 @@ def label(
 
     origins = np.full(len(time), -1, np.int32)
     origins[at] = origin
-    return events.with_columns(pl.Series(STATUS, status), pl.Series(ORIGIN, origins))
+    return events.drop("watch_sec", "video_duration").with_columns(
+        pl.Series(STATUS, status),
+        pl.Series(ORIGIN, origins),
+        _milliseconds(events["watch_sec"]).alias(WATCH_MS),
+        _milliseconds(duration).alias(DURATION_MS),
+    )
 
 
-def meets_rule(events: pl.DataFrame, durations: pl.DataFrame, rule: PositiveRule) -> Bools:
-    """Which events are positive, bool [events]."""
+def _milliseconds(seconds: pl.Series) -> pl.Series:
+    return (seconds * 1000).round().cast(pl.Int64)
+
+
+def duration_of(events: pl.DataFrame, durations: pl.DataFrame) -> pl.Series:
+    """Seconds that each event's video lasts: what the event says, else the catalog, else null."""
+    both = events.select(VIDEO_ID, "video_duration").join(
+        durations, on=VIDEO_ID, how="left", maintain_order="left"
+    )
+    return both.select(pl.coalesce("video_duration", "duration_sec")).to_series()
+
+
+def meets_rule(events: pl.DataFrame, duration: pl.Series, rule: PositiveRule) -> Bools:
+    """Which events are positive, bool [events].
+
+    Args:
+        events: of some users.
+        duration: of `duration_of`.
+        rule: what is positive.
+    """
     positive = events[EVENT].is_in([CODE_OF[event] for event in rule.events])
     is_watch = events[EVENT] == CODE_OF["watch"]
     if rule.min_watch_sec > 0:
         positive |= is_watch & (events["watch_sec"] >= rule.min_watch_sec).fill_null(False)
     if rule.min_watch_fraction < 1.0:
-        both = events.select(VIDEO_ID, "video_duration").join(
-            durations, on=VIDEO_ID, how="left", maintain_order="left"
-        )
-        duration = both.select(pl.coalesce("video_duration", "duration_sec")).to_series()
         longer = events["watch_sec"] > rule.min_watch_fraction * duration
         positive |= is_watch & longer.fill_null(False)
     return positive.to_numpy()

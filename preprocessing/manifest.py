@@ -75,7 +75,7 @@ class Manifest:
         config: the resolved config of the job, as JSON.
         spec: `FeatureSpec.describe()`.
         spec_fingerprint: its hash.
-        assets_fingerprint: hash of catalog ids, vocabularies and statistics.
+        assets_fingerprint: hash of catalog ids, vocabularies, statistics and text encoders.
         splits: where train ends.
         counters: exact counts of events and rows.
         files: every data file.
@@ -119,6 +119,7 @@ def assets_fingerprint(
     item_ids: list[str],
     vocabularies: Mapping[str, list[str]],
     statistics: Mapping[str, Mapping[str, float]],
+    text_encoders: Mapping[str, str],
 ) -> str:
     """sha256 over what turns strings and counts into model inputs.
 
@@ -126,8 +127,9 @@ def assets_fingerprint(
         item_ids: video ids by catalog id, from 1.
         vocabularies: values by feature, most frequent first.
         statistics: `mean` and `std` by feature.
+        text_encoders: name and hash of the encoder by text feature.
     """
-    text = json.dumps([item_ids, vocabularies, statistics], sort_keys=True)
+    text = json.dumps([item_ids, vocabularies, statistics, text_encoders], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import polars as pl
 
+from configs.kinds import TextEncoder
 from preprocessing import assets
-from preprocessing.catalog import key_codes, share_columns
+from preprocessing.catalog import as_column, key_codes, share_columns
+from preprocessing.contract import VIDEO_ID
 from preprocessing.events import FILE
-from preprocessing.features import POSITIVE_COLUMNS, USER_ID, FeatureSpec
+from preprocessing.features import POSITIVE_COLUMNS, USER_ID, FeatureSpec, columns_of
 from preprocessing.frames import pack, unpack, unpack_all
 from preprocessing.item_statistics import item_counts, only_changes
 from preprocessing.manifest import Splits
@@ -68,9 +70,34 @@ def write_positives(group: tuple[int, Iterable[bytes]], folder: str) -> Written:
     return {"name": "positives.parquet", "part": "positives", "rows": rows}
 
 
-def write_catalog(catalog: tuple[bytes, int], folder: str) -> Written:
-    """Writes the catalog."""
-    rows = write_parquet(posixpath.join(folder, "catalog.parquet"), unpack(catalog[0]))
+def write_catalog(
+    catalog: tuple[bytes, int],
+    folder: str,
+    spec: FeatureSpec,
+    videos: tuple[bytes, int],
+    texts: list[tuple[TextEncoder, bytes]],
+) -> Written:
+    """Writes the catalog, with the vectors of texts; zeros where there is none."""
+    items = unpack(catalog[0])
+    for name, feature in spec.texts.items():
+        column = columns_of(name, feature)[0]
+        text_of = unpack(videos[0], [VIDEO_ID, feature.column]).rename({feature.column: "text"})
+        vectors = unpack_all(packed for encoder, packed in texts if encoder is feature.encoder)
+        if vectors is None:
+            vectors = pl.DataFrame(schema={"text": pl.String, column.name: pl.List(pl.Float32)})
+        items = (
+            items.join(text_of, on=VIDEO_ID, how="left", maintain_order="left")
+            .join(
+                vectors.rename({"vector": column.name}, strict=False),
+                on="text",
+                how="left",
+                maintain_order="left",
+            )
+            .drop("text")
+            .with_columns(as_column(column))
+        )
+    items = items.select(c.name for c in spec.catalog_columns)
+    rows = write_parquet(posixpath.join(folder, "catalog.parquet"), items)
     return {"name": "catalog.parquet", "part": "catalog", "rows": rows}
 
 

@@ -216,6 +216,17 @@ def _vector(value: Any) -> list[float] | None:
     return [float(each) for each in value] if is_numbers else None
 
 
+def _texts(value: Any) -> list[str | None] | None:
+    """A list of strings; nulls in it count for nothing."""
+    if type(value) is not list:
+        return None
+    texts = [None if each is None else _text(each) for each in value]
+    is_texts = all(
+        text is not None or each is None for text, each in zip(texts, value, strict=True)
+    )
+    return texts if is_texts else None
+
+
 def _json_text(
     field: Field, values: list[Any], types: set[type], wrong: dict[int, str]
 ) -> pl.Series:
@@ -249,12 +260,21 @@ def _json_vector(
     return pl.Series(field.name, values, dtype=pl.List(pl.Float32), strict=False)
 
 
+def _json_texts(
+    field: Field, values: list[Any], types: set[type], wrong: dict[int, str]
+) -> pl.Series:
+    del types
+    values = _convert(field, values, wrong, _texts)
+    return pl.Series(field.name, values, dtype=pl.List(pl.String))
+
+
 _FROM_JSON: dict[Kind, _FromJson] = {
     Kind.TEXT: _json_text,
     Kind.INTEGER: _json_integer,
     Kind.NUMBER: _json_number,
     Kind.TIME: _json_integer,
     Kind.VECTOR: _json_vector,
+    Kind.TEXTS: _json_texts,
 }
 
 
@@ -268,6 +288,8 @@ def _from_arrow(field: Field, array: pa.Array, wrong: dict[int, str]) -> pl.Seri
         series = _arrow_text(field, array, wrong)
     elif field.kind is Kind.VECTOR:
         series = _series(array.cast(pa.large_list(pa.float32())))
+    elif field.kind is Kind.TEXTS:
+        series = _arrow_texts(field, array, wrong)
     elif field.kind is Kind.NUMBER:
         series = _series(array.cast(pa.float64(), safe=False))
     elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
@@ -290,6 +312,23 @@ def _arrow_text(field: Field, array: pa.Array, wrong: dict[int, str]) -> pl.Seri
         return _series(text.cast(pa.large_string()))
     except pa.ArrowInvalid:
         return pl.Series(_convert(field, text.to_pylist(), wrong, _decode), dtype=pl.String)
+
+
+def _arrow_texts(field: Field, array: pa.Array, wrong: dict[int, str]) -> pl.Series:
+    try:
+        return _series(array.cast(pa.large_list(pa.large_string())))
+    except pa.ArrowInvalid:
+        bytes_lists = array.cast(pa.large_list(pa.large_binary())).to_pylist()
+        return pl.Series(_convert(field, bytes_lists, wrong, _decode_all), dtype=pl.List(pl.String))
+
+
+def _decode_all(values: list[bytes | None]) -> list[str | None] | None:
+    texts = [None if value is None else _decode(value) for value in values]
+    return (
+        None
+        if any(t is None for t, v in zip(texts, values, strict=True) if v is not None)
+        else texts
+    )
 
 
 def _decode(value: bytes) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import apache_beam as beam
-from apache_beam.pvalue import AsSingleton
+from apache_beam.pvalue import AsList, AsSingleton
 
 from preprocessing import outputs, stages, tally
 from preprocessing.contract import Table
@@ -110,6 +110,14 @@ def define_pipeline(
         | "item statistics" >> beam.Map(stages.statistics_by_day, spec, AsSingleton(catalog))
     )
 
+    # Titles and such, each distinct text once; only the file of the catalog takes their vectors.
+    texts = (
+        videos
+        | "distinct texts" >> beam.FlatMap(stages.distinct_texts, spec)
+        | "spread texts" >> beam.Reshuffle()
+        | "embed texts" >> beam.Map(stages.embed_texts)
+    )
+
     # Rows and queries, each as of its own moment, then to the file that its hash says.
     rows = (
         {"events": labelled.events, "users": read.users}
@@ -133,7 +141,9 @@ def define_pipeline(
         rows.positives
         | "positives together" >> beam.GroupByKey()
         | "write positives" >> beam.Map(outputs.write_positives, folder),
-        catalog | "write catalog" >> beam.Map(outputs.write_catalog, folder),
+        catalog
+        | "write catalog"
+        >> beam.Map(outputs.write_catalog, folder, spec, AsSingleton(videos), AsList(texts)),
         statistics | "write statistics" >> beam.Map(outputs.write_item_statistics, folder, spec),
         read.dead
         | "dead letters together" >> beam.GroupByKey()

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from configs.kinds import POSITIVE, Count
-from preprocessing.contract import EVENT, VIDEO_ID
+from configs.kinds import Count
+from preprocessing.contract import VIDEO_ID
 from preprocessing.features import ITEM, SECONDS_PER_DAY, TIMESTAMP, USER_ID
 from preprocessing.frames import gather_ranges, ragged
-from preprocessing.labels import CODE_OF, STATUS, Status
+from preprocessing.labels import STATUS, Status
+from preprocessing.measures import amount, is_counted
 
 Int64s = npt.NDArray[np.int64]
 
@@ -47,7 +48,6 @@ class Timeline:
         user: int64 [events], code of the event's user.
         time: int64 [events].
         item: int64 [events], catalog id.
-        code: uint8 [events], of the event's name.
         status: uint8 [events], of `labels.Status`.
         start: int64 [users + 1], each user's first event.
         positive: int64 [positives], rows of the events that are positives.
@@ -62,6 +62,7 @@ class Timeline:
             item_of: `video_id` and `item` of the catalog.
         """
         self.users = users
+        self._events = events
         self.user = users.search_sorted(events[USER_ID]).to_numpy().astype(np.int64)
         self.time = events[TIMESTAMP].to_numpy()
         self.item = (
@@ -70,7 +71,6 @@ class Timeline:
             .to_numpy()
             .astype(np.int64)
         )
-        self.code = events[EVENT].to_numpy()
         self.status = events[STATUS].to_numpy()
         self.start = np.searchsorted(self.user, np.arange(len(users) + 1))
         self.positive = np.flatnonzero(self.status >= Status.CANCELLED)
@@ -102,20 +102,20 @@ class Timeline:
         return before[self.start[moments.user]], before[moments.bound]
 
     def count(self, moments: Moments, count: Count) -> tuple[Int64s, Int64s]:
-        """How many events count, and the time of the newest, 0 for none: int64 [n] each."""
-        if count.event == POSITIVE:
-            counted = self.status >= Status.CANCELLED
-        else:
-            counted = self.code == CODE_OF[count.event]
+        """The sum over the events that count, and the time of the newest, 0 for none: int64 [n]."""
+        columns = self._events.select(is_counted(count).alias("is"), amount(count).alias("adds"))
+        counted = columns["is"].to_numpy()
         before = np.concatenate([[0], np.cumsum(counted)])
+        total = np.concatenate([[0], np.cumsum(columns["adds"].to_numpy())])
         first = self.start[moments.user]
         if count.window_days:
             since = moments.time - count.window_days * SECONDS_PER_DAY
             # Under file order an event of this very second may count; the bound decides.
             first = np.minimum(self._first_at_or_after(moments.user, since), moments.bound)
-        found = before[moments.bound] - before[first]
         times = np.concatenate([[0], self.time[counted]])
-        return found, np.where(found > 0, times[before[moments.bound]], 0)
+        some = before[moments.bound] > before[first]
+        newest = np.where(some, times[before[moments.bound]], 0)
+        return total[moments.bound] - total[first], newest
 
     def history(self, moments: Moments, max_length: int | None) -> tuple[pl.Series, pl.Series]:
         """Catalog ids (int32) and times (int64) of the last positives, oldest first: lists [n]."""

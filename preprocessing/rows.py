@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from configs.kinds import EVENTS, Distribution, Entity, LogZScore
+from configs.kinds import EVENTS, Distribution, Entity
 from configs.schema import Seen, SplitBy, Ties
 from preprocessing.catalog import as_column, key_codes, share_columns
 from preprocessing.contract import EVENT, VIDEO_ID
@@ -211,11 +211,11 @@ class Group:
             if isinstance(feature, Distribution):
                 keys, counts = line.shares(moments, self._world.key_of_item[name], feature.max_keys)
                 columns[f"{name}_key"], columns[f"{name}_count"] = keys, counts
-            elif isinstance(feature, LogZScore) and feature.count is not None:
-                columns[name] = pl.Series(line.count(moments, feature.count)[0])
             elif feature.column and feature.column not in columns:
                 column = columns_of(name, feature)[0]
                 columns[column.name] = sources[feature.entity].select(as_column(column)).to_series()
+        for column_name, count in spec.counts(Entity.USER).items():
+            columns[column_name] = pl.Series(line.count(moments, count)[0])
         return columns
 
     def _label_columns(self, labels: Int64s, moments: Moments) -> dict[str, pl.Series]:
@@ -244,9 +244,8 @@ class Group:
         first, last = line.positives(moments)
         time = np.concatenate([[0], line.time[line.positive]])
         newest = np.where(last > first, time[last], 0)
-        for _, feature in spec.of(Entity.USER):
-            if isinstance(feature, LogZScore) and feature.count is not None:
-                newest = np.maximum(newest, line.count(moments, feature.count)[1])
+        for count in spec.counts(Entity.USER).values():
+            newest = np.maximum(newest, line.count(moments, count)[1])
         if spec.statistic_columns:
             newest = np.maximum(newest, self._world.statistics.at(item, day, NEWEST))
         return newest

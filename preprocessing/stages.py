@@ -13,18 +13,25 @@ import polars as pl
 from apache_beam.pvalue import TaggedOutput
 
 from configs.errors import UserError
+from configs.kinds import TextEncoder
 from preprocessing import assets, tally
 from preprocessing.catalog import build_catalog, deduplicate_table, item_facts
 from preprocessing.contract import VIDEO_ID, Table, check_present
 from preprocessing.events import FILE, deduplicate
-from preprocessing.features import ITEM, SECONDS_PER_DAY, TIMESTAMP, USER_ID, FeatureSpec
+from preprocessing.features import (
+    ITEM,
+    SECONDS_PER_DAY,
+    TEXT_LENGTH,
+    TIMESTAMP,
+    USER_ID,
+    FeatureSpec,
+)
 from preprocessing.frames import pack, unpack, unpack_all
 from preprocessing.hashing import hash_strings
 from preprocessing.item_statistics import (
     StatisticsAt,
-    add_daily_counts,
-    counted_events,
-    daily_counts,
+    add_daily_sums,
+    daily_sums,
     item_counts,
     item_statistics,
 )
@@ -35,6 +42,7 @@ from preprocessing.progress import count
 from preprocessing.rows import HASH, Group, World, label_hashes
 from preprocessing.sources import SourceFile, read_batches, read_lines, read_schema
 from preprocessing.splits import Histogram, cut_days, find_splits
+from preprocessing.text import encoder_of
 
 Packed = tuple[int, bytes]
 Days = tuple[Histogram, int, int]
@@ -172,9 +180,8 @@ class Label(beam.DoFn):
         durations = unpack(videos[0], [VIDEO_ID, "duration_sec"])
         events = label(unpack(packed), durations, data=self._spec.data, splits=splits)
         count(len(events), "events labelled")
-        names = counted_events(item_counts(self._spec).values())
         yield TaggedOutput("items", (0, pack(item_facts(events))))
-        yield TaggedOutput("daily", (0, pack(daily_counts(events, names))))
+        yield TaggedOutput("daily", (0, pack(daily_sums(events, item_counts(self._spec).values()))))
         counts = events.group_by(FILE, STATUS).len().rows()
         yield TaggedOutput(
             "tally",
@@ -251,6 +258,33 @@ def number_items(
     return pack(catalog), unknown
 
 
+TEXTS_AT_ONCE = 1_024
+"""Distinct texts in one element of the job, so that workers share them."""
+
+
+def distinct_texts(
+    videos: tuple[bytes, int], spec: FeatureSpec
+) -> Iterator[tuple[TextEncoder, list[str]]]:
+    """Every text that an encoder must see, once each, in blocks that the catalog alone decides."""
+    columns: dict[TextEncoder, set[str]] = {}
+    for feature in spec.texts.values():
+        columns.setdefault(feature.encoder, set()).add(feature.column)
+    for encoder, names in columns.items():
+        table = unpack(videos[0], sorted(names))
+        texts = pl.concat([table[name].alias("text") for name in sorted(names)])
+        texts = texts.drop_nulls().unique().sort()
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            yield encoder, texts[start : start + TEXTS_AT_ONCE].to_list()
+
+
+def embed_texts(block: tuple[TextEncoder, list[str]]) -> tuple[TextEncoder, bytes]:
+    """The vectors of a block: frames of `text` and `vector`, by encoder."""
+    encoder, texts = block
+    vectors = encoder_of(encoder).encode(texts)
+    vector = pl.Series(vectors, dtype=pl.Array(pl.Float32, TEXT_LENGTH))
+    return encoder, pack(pl.DataFrame({"text": texts, "vector": vector.arr.to_list()}))
+
+
 def statistics_by_day(
     group: tuple[int, Iterable[bytes]], spec: FeatureSpec, catalog: tuple[bytes, int]
 ) -> bytes:
@@ -258,7 +292,7 @@ def statistics_by_day(
     daily = unpack_all(group[1])
     assert daily is not None
     ids = unpack(catalog[0], [VIDEO_ID, ITEM])
-    daily = add_daily_counts(daily).join(ids, on=VIDEO_ID, how="left")
+    daily = add_daily_sums(daily).join(ids, on=VIDEO_ID, how="left")
     return pack(item_statistics(daily, item_counts(spec)))
 
 

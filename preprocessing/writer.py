@@ -71,6 +71,9 @@ def write_records(
 
 
 def _values(series: pl.Series, column: Column, keys: pl.Series | None) -> Values:
+    if column.is_ragged and column.dtype is DType.BYTES and keys is None:
+        lengths = series.list.len().to_numpy().astype(np.int64)
+        return Values(flat=series.explode().drop_nulls().cast(pl.Binary).to_list(), lengths=lengths)
     if column.is_ragged:
         flat, lengths = flatten(series)
         if keys is not None:

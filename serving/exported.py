@@ -56,7 +56,7 @@ class ExportedModel(tf.Module):
         self.num_items = catalog.size - 1
         self.width = min(config.k, self.num_items)
         # Only what the user's side needs is saved: not the item tower, not the layers as objects.
-        self.weights = [*model.trainable_variables]
+        self.weights = [*model.trainable_variables, *model.items.frozen_tables]
         self.lookup_tables = [
             e.lookup_table for e in model.user_encoders if hasattr(e, "lookup_table")
         ]

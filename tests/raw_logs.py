@@ -13,8 +13,11 @@ from rich.console import Console
 
 from configs import default
 from configs.kinds import (
+    Bag,
+    Bounded,
     Bucketized,
     Count,
+    Cyclical,
     Dense,
     Distribution,
     Entity,
@@ -22,7 +25,10 @@ from configs.kinds import (
     Freshness,
     HashedId,
     LogZScore,
+    Measure,
     OneHot,
+    Period,
+    Text,
     Vocabulary,
 )
 from configs.kinds import Sequence as History
@@ -51,6 +57,18 @@ def features() -> dict[str, Feature]:
         "device": OneHot(column="device", entity=Entity.CONTEXT),
         "positive_count": LogZScore(count=Count(), freshness=Freshness.EVENT),
         "skips_2d": LogZScore(count=Count(event="skip", window_days=2), freshness=Freshness.EVENT),
+        "watched_2d": LogZScore(
+            count=Count(event="watch", window_days=2, measure=Measure.WATCH_MS),
+            freshness=Freshness.EVENT,
+        ),
+        "like_ratio": Bounded(
+            numerator=Count(event="like"),
+            denominator=Count(event="impression", window_days=3),
+            freshness=Freshness.EVENT,
+        ),
+        "hour": Cyclical(column="timestamp", entity=Entity.CONTEXT),
+        "weekday": Cyclical(column="timestamp", entity=Entity.CONTEXT, period=Period.WEEK),
+        "interests": Bag(column="interests", max_length=3),
         "category_affinity": Distribution(of="category", max_keys=3),
         "history": History(max_length=4, windows=(4, 1)),
         "item_id": Vocabulary(column="video_id", entity=Entity.ITEM, max_size=12),
@@ -65,6 +83,15 @@ def features() -> dict[str, Feature]:
             freshness=Freshness.DAY,
             count=Count(event="impression", window_days=2),
         ),
+        "completion": Bounded(
+            entity=Entity.ITEM,
+            freshness=Freshness.DAY,
+            numerator=Count(event="watch", measure=Measure.VIEWED_MS),
+            denominator=Count(event="watch", measure=Measure.DURATION_MS),
+        ),
+        "upload_hour": Cyclical(column="upload_time", entity=Entity.ITEM),
+        "tags": Bag(column="tags", entity=Entity.ITEM, max_size=3, max_length=2),
+        "title": Text(column="title"),
     }
 
 
@@ -136,6 +163,10 @@ def random_videos(seed: int, *, videos: int = 16) -> list[Row]:
             row["upload_time"] = START + draw.randrange(-9, 5) * DAY_S
         if draw.random() < 0.8:
             row["content_vector"] = [number, 0.5]
+        if draw.random() < 0.8:
+            row["tags"] = draw.sample(["x", "y", "z", "", None], draw.randrange(5))  # type: ignore[arg-type]
+        if draw.random() < 0.8:
+            row["title"] = draw.choice(("A cat", "a cat!", "dogs", "?"))
         rows.append(row)
     return rows
 
@@ -152,6 +183,8 @@ def random_users(seed: int, *, users: int = 10) -> list[Row]:
             row["signup_date"] = START - draw.randrange(0, 99) * DAY_S
         if draw.random() < 0.8:
             row |= {"followers": draw.randrange(9), "profile": [0.25, number]}
+        if draw.random() < 0.7:
+            row["interests"] = draw.sample("klmno", draw.randrange(5))
         rows.append(row)
     return rows
 

@@ -8,7 +8,18 @@ from bisect import bisect_left
 from collections import Counter
 from typing import Any
 
-from configs.kinds import COUNTABLE, EVENTS, Count, Distribution, Entity, LogZScore
+from configs.kinds import (
+    COUNTABLE,
+    EVENTS,
+    Bag,
+    Bounded,
+    Count,
+    Distribution,
+    Entity,
+    Feature,
+    LogZScore,
+    Measure,
+)
 from configs.schema import Config, Seen, SplitBy, Ties
 from preprocessing.features import columns_of, default_of
 from tests.raw_logs import DAY_S, Row
@@ -73,15 +84,17 @@ class Reference:
             return True
         if row["event"] != "watch" or "watch_sec" not in row:
             return False
-        duration = row.get("video_duration")
-        if duration is None:
-            duration = self._videos.get(row["video_id"], {}).get("duration_sec")
+        duration = self._duration(row)
         by_share = (
             rule.min_watch_fraction < 1
             and duration is not None
             and row["watch_sec"] > rule.min_watch_fraction * duration
         )
         return by_share or 0 < rule.min_watch_sec <= row["watch_sec"]
+
+    def _duration(self, row: Row) -> float | None:
+        own: float | None = row.get("video_duration")
+        return self._videos.get(row["video_id"], {}).get("duration_sec") if own is None else own
 
     def _find_positives(self) -> None:
         self.counters: Counter[str] = Counter()
@@ -168,9 +181,10 @@ class Reference:
                 common = sorted(keys.items(), key=lambda each: (-each[1], each[0]))
                 row[f"{name}_key"] = [key for key, _ in common[: feature.max_keys]]
                 row[f"{name}_count"] = [count for _, count in common[: feature.max_keys]]
-            elif isinstance(feature, LogZScore) and feature.count:
-                row[name] = len(self._counted(before, feature.count, time))
-            else:
+            elif counts := sums_of(name, feature):
+                for column, count in counts.items():
+                    row[column] = self.summed(self._counted(before, count, time), count)
+            elif feature.column != "timestamp":
                 raw = self._users.get(user, {}) if feature.entity is Entity.USER else context
                 row |= _raw(name, feature, raw)
         length = self._features["history"].max_length  # type: ignore[attr-defined]
@@ -188,6 +202,23 @@ class Reference:
             and e["timestamp"] >= since
         ]
 
+    def summed(self, counted: list[Row], count: Count) -> int:
+        """What the counted events add up to."""
+        return sum(self._amount(row, count.measure) for row in counted)
+
+    def _amount(self, row: Row, measure: Measure) -> int:
+        if measure is Measure.EVENTS:
+            return 1
+        watched, duration = row.get("watch_sec"), self._duration(row)
+        if watched is None or (duration is None and measure is not Measure.WATCH_MS):
+            return 0
+        seconds = {
+            Measure.WATCH_MS: watched,
+            Measure.VIEWED_MS: min(watched, duration or 0),
+            Measure.DURATION_MS: duration,
+        }[measure]
+        return round(1000 * (seconds or 0))
+
     def item_events(self, video: str, day: int, count: Count) -> list[Row]:
         """Events that an item's count as of the start of a day counts."""
         earlier = [
@@ -204,12 +235,12 @@ class Reference:
             before = [e for e in self._of_user(user) if self._is_before(e, origin)]
             day = time // DAY_S
             used = [e["timestamp"] for e in before if e["positive"]]
-            for feature in self._features.values():
-                if isinstance(feature, LogZScore) and feature.count:
+            for name, feature in self._features.items():
+                for count in sums_of(name, feature).values():
                     counted = (
-                        self.item_events(own["video_id"], day, feature.count)
+                        self.item_events(own["video_id"], day, count)
                         if feature.entity is Entity.ITEM
-                        else self._counted(before, feature.count, time)
+                        else self._counted(before, count, time)
                     )
                     used += [e["timestamp"] for e in counted]
             logged = {
@@ -274,10 +305,21 @@ class Reference:
         return sorted(rows, key=as_key)
 
 
+def sums_of(name: str, feature: Feature) -> dict[str, Count]:
+    """The sums that a feature is made of, by the column that holds each."""
+    if isinstance(feature, LogZScore) and feature.count:
+        return {name: feature.count}
+    if isinstance(feature, Bounded) and feature.numerator and feature.denominator:
+        return {f"{name}_numerator": feature.numerator, f"{name}_denominator": feature.denominator}
+    return {}
+
+
 def _raw(name: str, feature: Any, raw: Row) -> Row:
     column = columns_of(name, feature)[0]
     if column.length is not None:
         return {column.name: [float(x) for x in raw.get(column.name, [0.0] * column.length)]}
+    if isinstance(feature, Bag):
+        return {column.name: [v for v in raw.get(column.name, []) if v][: feature.max_length]}
     default = default_of(column)
     value = raw.get(column.name, default.decode() if isinstance(default, bytes) else default)
     return {column.name: type(default)(value) if not isinstance(default, bytes) else value}

@@ -131,6 +131,29 @@ def test_users_and_videos_take_times_and_vectors(tables: dict[str, Table]) -> No
     }
 
 
+def test_lists_of_strings_take_what_strings_take(tables: dict[str, Table]) -> None:
+    good = [["a", 7, True, None, ""], [], None]
+    bad = ["a", [1.5], [["a"]], {"a": 1}]
+    rows = [{"video_id": f"v{i}", "tags": tags} for i, tags in enumerate(good + bad)]
+    parsed = parse_json(tables["videos"], *rows)
+    assert parsed.rows["tags"].to_list() == [["a", "7", "true", None, ""], [], None]
+    assert parsed.dead["reason"].to_list() == ["tags: not a list of strings"] * 4
+
+    columns = {"video_id": pa.array(["a", "b"])}
+    for tags, expected in (
+        (pa.array([["x", None], None]), [["x", None], None]),
+        (pa.array([[1, 2], []], pa.large_list(pa.int8())), [["1", "2"], []]),
+        (pa.array([[b"x"], [b"\xff"]]), [["x"]]),
+        (pa.array([[], []]), [[], []]),
+    ):
+        table = pa.table(columns | {"tags": tags})
+        check_parquet("some.parquet", table.schema, tables["videos"])
+        assert parse_batch(table, 1, tables["videos"]).rows["tags"].to_list() == expected
+    with pytest.raises(UserError, match="'tags': found string, expected a list of strings"):
+        wrong = pa.table(columns | {"tags": pa.array(["x", "y"])})
+        check_parquet("some.parquet", wrong.schema, tables["videos"])
+
+
 def test_parquet_types_are_taken_in_their_stride(tables: dict[str, Table]) -> None:
     moment = datetime(2023, 11, 15, tzinfo=UTC)
     for signup in (
@@ -195,7 +218,7 @@ def test_parquet_columns_are_checked_before_rows(
 
 
 def test_a_feature_must_find_its_column(tables: dict[str, Table]) -> None:
-    names = {"user_id", "country", "gender", "age", "signup_date", "followers"}
+    names = {"user_id", "country", "gender", "age", "signup_date", "followers", "interests"}
     with pytest.raises(
         UserError, match=r"config\.features\.profile\.column: .*'profile' in --users"
     ):
@@ -231,6 +254,7 @@ def test_only_what_the_spec_needs_is_read(tables: dict[str, Table]) -> None:
         "upload_time",
         "category",
         "content_vector",
+        "tags",
     }
 
 

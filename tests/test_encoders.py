@@ -6,8 +6,11 @@ import tensorflow as tf
 
 from configs.kinds import (
     KINDS,
+    Bag,
+    Bounded,
     Bucketized,
     Count,
+    Cyclical,
     Dense,
     Distribution,
     Entity,
@@ -15,8 +18,11 @@ from configs.kinds import (
     Freshness,
     HashedId,
     LogZScore,
+    Measure,
     OneHot,
+    Period,
     Sequence,
+    Text,
     Vocabulary,
 )
 from configs.schema import Data
@@ -33,13 +39,35 @@ FEATURES: dict[str, Feature] = {
     "minutes": LogZScore(column="minutes"),
     "account_age": LogZScore(column="signup_date", elapsed=True),
     "likes": LogZScore(count=Count(event="like"), freshness=Freshness.EVENT),
+    "watch_minutes": LogZScore(
+        count=Count(event="watch", measure=Measure.WATCH_MS, window_days=2),
+        freshness=Freshness.EVENT,
+    ),
+    "share": Bounded(column="share"),
+    "like_ratio": Bounded(
+        numerator=Count(event="like"),
+        denominator=Count(event="impression"),
+        freshness=Freshness.EVENT,
+    ),
+    "hour": Cyclical(column="timestamp", entity=Entity.CONTEXT),
+    "weekday": Cyclical(column="timestamp", entity=Entity.CONTEXT, period=Period.WEEK),
+    "upload_hour": Cyclical(column="upload_time", entity=Entity.ITEM),
+    "tags": Bag(column="tags", entity=Entity.ITEM, dim=5, max_length=4),
+    "title": Text(column="title", dim=6),
     "profile": Dense(column="profile", length=3),
     "category": Vocabulary(column="category", entity=Entity.ITEM),
     "affinity": Distribution(of="category", max_keys=3),
 }
 ASSETS = Assets(
-    vocabularies={"country": ["de", "fr"], "gender": ["f", "m"], "category": ["news", "music"]},
-    statistics={n: {"mean": 1.0, "std": 2.0} for n in ("minutes", "account_age", "likes")},
+    vocabularies={
+        "country": ["de", "fr"],
+        "gender": ["f", "m"],
+        "category": ["news", "music"],
+        "tags": ["news", "music"],
+    },
+    statistics={
+        n: {"mean": 1.0, "std": 2.0} for n in ("minutes", "account_age", "likes", "watch_minutes")
+    },
 )
 SPEC = FeatureSpec(features=FEATURES, data=Data())
 NOW = 1_700_000_000
@@ -58,10 +86,11 @@ def raw(name: str, rows: int, seed: int = 0) -> dict[str, tf.Tensor]:
         if column.dtype is DType.BYTES:
             columns[column.name] = tf.constant(rng.choice(words, shape))
         elif column.dtype is DType.INT64:
-            high = NOW if column.name == "signup_date" else 50
+            high = NOW if column.name in ("signup_date", "timestamp", "upload_time") else 50
             columns[column.name] = tf.constant(rng.integers(0, high, shape))
         else:
-            columns[column.name] = tf.constant(rng.uniform(0, 60, shape), tf.float32)
+            high = 1.5 if column.name == "share" else 60
+            columns[column.name] = tf.constant(rng.uniform(0, high, shape), tf.float32)
     return columns
 
 
@@ -135,6 +164,48 @@ def test_log_z_score_by_hand() -> None:
         {"signup_date": tf.constant(times, tf.int64), TIMESTAMP: tf.fill([3], np.int64(NOW))}
     )
     np.testing.assert_allclose(found, [(np.log(3) - 1) / 2, 0.0, -0.5], rtol=1e-6)
+
+
+def test_watch_time_is_minutes_a_day() -> None:
+    encoder = make_encoder("watch_minutes", SPEC, ASSETS, seed=1)
+    found = encoder.look_up({"watch_minutes": tf.constant([0, 6 * 60_000], tf.int64)})
+    np.testing.assert_allclose(found, [-0.5, (np.log(4) - 1) / 2], rtol=1e-6)  # 3 a day
+
+
+def test_bounded_divides_clips_and_knows_what_is_missing() -> None:
+    ratio = make_encoder("like_ratio", SPEC, ASSETS, seed=1)
+    found = ratio.look_up(
+        {
+            "like_ratio_numerator": tf.constant([1, 0, 5, 0], tf.int64),
+            "like_ratio_denominator": tf.constant([4, 4, 4, 0], tf.int64),
+        }
+    )
+    np.testing.assert_allclose(found, [[0.25, 1], [0, 1], [1, 1], [0, 0]])
+    column = make_encoder("share", SPEC, ASSETS, seed=1)
+    found = column.look_up({"share": tf.constant([-1.0, 0.0, 0.5, 1.5])})
+    np.testing.assert_allclose(found, [[0, 0], [0, 1], [0.5, 1], [1, 1]])
+
+
+def test_times_go_round_the_day_and_the_week() -> None:
+    monday = 1_699_833_600  # 2023-11-13T00:00:00Z
+    quarter = np.array([[0, 1], [1, 0], [0, -1], [-1, 0], [0, 0]])
+    for name, seconds in (("hour", 86_400), ("weekday", 7 * 86_400)):
+        encoder = make_encoder(name, SPEC, ASSETS, seed=1)
+        times = [monday + part * seconds // 4 for part in range(4)]
+        found = encoder.look_up({TIMESTAMP: tf.constant([*times, 0], tf.int64)})
+        np.testing.assert_allclose(found, quarter, atol=1e-6)
+        again = encoder.look_up({TIMESTAMP: tf.constant([times[1] + 9 * seconds], tf.int64)})
+        np.testing.assert_array_equal(again, found[1:2])
+
+
+def test_bag_is_the_mean_of_what_is_there() -> None:
+    encoder = make_encoder("tags", SPEC, ASSETS, seed=1)
+    tags = tf.constant([["music", "news", "", ""], ["new", "", "", ""], [""] * 4])
+    ids = encoder.look_up({"tags": tags})
+    assert ids.numpy().tolist() == [[2, 1, -1, -1], [0, -1, -1, -1], [-1] * 4]
+    table = encoder.embedding.table.numpy()  # type: ignore[attr-defined]
+    expected = [(table[1] + table[2]) / 2, table[0], np.zeros(5)]
+    np.testing.assert_allclose(encoder(ids), expected, rtol=1e-6)
 
 
 def test_distribution_divides_what_it_was_given() -> None:

@@ -103,6 +103,7 @@ def test_what_shapes_the_model_only_is_free(written: Manifest, tmp_path: Path) -
 
 def test_assets_have_a_fingerprint_of_their_own() -> None:
     base = {"item_ids": ["a", "b"], "vocabularies": {"c": ["x"]}, "statistics": {}}
+    base["text_encoders"] = {"title": "hashing-1"}
     prints = {
         manifests.assets_fingerprint(**(base | change))  # type: ignore[arg-type]
         for change in (
@@ -110,6 +111,7 @@ def test_assets_have_a_fingerprint_of_their_own() -> None:
             {"item_ids": ["b", "a"]},
             {"vocabularies": {"c": ["y"]}},
             {"statistics": {"n": {"mean": 1.0, "std": 2.0}}},
+            {"text_encoders": {"title": "hashing-2"}},
         )
     }
-    assert len(prints) == 4
+    assert len(prints) == 5

@@ -23,6 +23,7 @@ from preprocessing.item_statistics import StatisticsAt, item_counts
 from preprocessing.job import preprocess
 from preprocessing.manifest import Splits
 from preprocessing.outputs import write_summary
+from preprocessing.text import HashingEncoder
 from tests.raw_logs import (
     DAY_S,
     QUIET,
@@ -136,6 +137,12 @@ def test_catalog_numbers_vocabulary_then_known_then_the_rest(
         assert row["upload_time"] == logged.get(video, {}).get("upload_time", 0)
         assert row["category"] == logged.get(video, {}).get("category", "")
         assert row["content_vector"] == logged.get(video, {}).get("content_vector", [0.0, 0.0])
+        tags = [tag for tag in logged.get(video, {}).get("tags", []) if tag]
+        assert row["tags"] == tags[:2]
+        title = logged.get(video, {}).get("title", "")
+        np.testing.assert_array_equal(row["title_embedding"], HashingEncoder().encode([title])[0])
+    assert {len(row["tags"]) for row in found.catalog} == {0, 1, 2}
+    assert len({tuple(row["title_embedding"]) for row in found.catalog}) == 3  # cats, dogs, none
 
 
 def test_item_statistics_hold_every_change(
@@ -152,7 +159,7 @@ def test_item_statistics_hold_every_change(
         days = {row["day"]: row for row in rows.get(item["item"], [])}
         for day in range(first, last):
             now = {
-                name: len(expected.item_events(item["video_id"], day, count))
+                name: expected.summed(expected.item_events(item["video_id"], day, count), count)
                 for name, count in counts.items()
             }
             assert (day in days) == (now != before)
@@ -170,11 +177,14 @@ def test_vocabularies_are_of_train_only(found: Decoded, expected: Reference) -> 
         ("gender", rows, "gender", 8),
         ("device", rows, "device", 8),
         ("category", known, "category", 3),
+        ("tags", known, "tags", 3),
+        ("interests", rows, "interests", 9),
     ):
-        counts = Counter(row[column] for row in of if row[column])
+        values = [row[column] if type(row[column]) is list else [row[column]] for row in of]
+        counts = Counter(value for each in values for value in each if value)
         common = sorted(counts, key=lambda value: (-counts[value], value))
         assert body[name] == common[:size]
-    assert set(body) == {"country", "gender", "device", "category"}
+    assert set(body) == {"country", "gender", "device", "category", "tags", "interests"}
 
 
 def test_scales_are_of_what_the_model_sees(
@@ -190,6 +200,8 @@ def test_scales_are_of_what_the_model_sees(
             return len(expected.item_events(row["item"], row["day"], feature.count))
         if name in ("positive_count", "skips_2d"):
             return float(row[name])
+        if name == "watched_2d":
+            return row[name] / 60_000 / 2
         if name == "followers":
             return row["followers"] if row["followers"] >= 0 else None
         at = row["day"] * DAY_S if name == "age_days" else row["timestamp"]

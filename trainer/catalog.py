@@ -134,13 +134,16 @@ def _table(root: Path, manifest: Manifest, part: str) -> pa.Table:
 def _with_unknown(table: pa.Table, column: Column) -> npt.NDArray[Any]:
     """A catalog column as an array with the unknown item's default in row 0."""
     assert UNKNOWN_ITEM == 0
+    if column.max_length is not None:
+        rows = [[], *table[column.name].to_pylist()]
+        width = max(1, *map(len, rows))
+        return np.array([[*row, *[""] * (width - len(row))] for row in rows], dtype=object)
     if column.dtype is DType.BYTES:
         return np.array(["", *table[column.name].to_pylist()], dtype=object)
     dtype = np.int64 if column.dtype is DType.INT64 else np.float32
     if column.length is not None:
         flat = table[column.name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return (
-            np.concatenate([np.zeros(column.length), flat]).reshape(-1, column.length).astype(dtype)
-        )
+        unknown = np.zeros(column.length, dtype)
+        return np.concatenate([unknown, flat.astype(dtype)]).reshape(-1, column.length)
     first = np.array([0 if column.name == ITEM else default_of(column)])
     return np.concatenate([first, table[column.name].to_numpy()]).astype(dtype)

@@ -6,12 +6,16 @@ embeds what `look_up` gave; it is numeric only.
 """
 
 import abc
+import math
 from collections.abc import Mapping
 
 import tensorflow as tf
 
 from configs.kinds import (
+    Bag,
+    Bounded,
     Bucketized,
+    Cyclical,
     Dense,
     Distribution,
     Entity,
@@ -19,6 +23,8 @@ from configs.kinds import (
     HashedId,
     LogZScore,
     OneHot,
+    Period,
+    Text,
     Vocabulary,
 )
 from preprocessing.features import SECONDS_PER_DAY, TIMESTAMP, FeatureSpec, columns_of
@@ -168,7 +174,7 @@ class LogZScoreEncoder(Encoder):
         """Takes `mean` and `std` of log(1 + x)."""
         super().__init__(name, feature)
         self.elapsed, self.is_item = feature.elapsed, feature.entity is Entity.ITEM
-        self.is_count = feature.count is not None
+        self.unit = feature.count.unit if feature.count is not None else 1
         self.mean, self.std = statistics["mean"], statistics["std"]
 
     def look_up(self, raw: Raw) -> tf.Tensor:
@@ -179,7 +185,7 @@ class LogZScoreEncoder(Encoder):
             missing = value <= 0
             days = tf.cast(tf.maximum(now - value, 0), tf.float32) / SECONDS_PER_DAY
         else:
-            days = tf.cast(value, tf.float32)
+            days = tf.cast(value, tf.float32) / self.unit
             missing = days < 0
         scaled = (tf.math.log1p(tf.maximum(days, 0.0)) - self.mean) / self.std
         return tf.where(missing, tf.zeros_like(scaled), scaled)
@@ -187,6 +193,94 @@ class LogZScoreEncoder(Encoder):
     def call(self, looked_up: tf.Tensor) -> tf.Tensor:
         """Float32 [N] to float32 [N, 1]."""
         return looked_up[..., tf.newaxis]
+
+
+class BoundedEncoder(Encoder):
+    """A share in [0, 1] and whether it is known; (0, 0) where it is not."""
+
+    def look_up(self, raw: Raw) -> tf.Tensor:
+        """A share float32 [N], or two sums int64 [N], to float32 [N, 2]."""
+        if len(self.columns) == 1:
+            share = raw[self.columns[0]]
+            known = share >= 0
+        else:
+            part, whole = (tf.cast(raw[column], tf.float32) for column in self.columns)
+            known = whole > 0
+            share = tf.math.divide_no_nan(part, whole)
+        share = tf.where(known, tf.clip_by_value(share, 0.0, 1.0), 0.0)
+        return tf.stack([share, tf.cast(known, tf.float32)], -1)
+
+    def call(self, looked_up: tf.Tensor) -> tf.Tensor:
+        """Float32 [N, 2], unchanged."""
+        return looked_up
+
+
+_PERIODS = {
+    Period.DAY: (SECONDS_PER_DAY, 0),
+    # 1970-01-01 was a Thursday, the fourth day of its week.
+    Period.WEEK: (7 * SECONDS_PER_DAY, 3 * SECONDS_PER_DAY),
+}
+"""Seconds of each period, and what stood on its clock at time 0."""
+
+
+class CyclicalEncoder(Encoder):
+    """Where in its period a time stands, on the unit circle; a missing time is at its centre."""
+
+    def __init__(self, name: str, feature: Cyclical) -> None:
+        """Takes the period."""
+        super().__init__(name, feature)
+        self.seconds, self.offset = _PERIODS[feature.period]
+
+    def look_up(self, raw: Raw) -> tf.Tensor:
+        """UTC seconds int64 [N] to sine and cosine, float32 [N, 2]."""
+        time = raw[self.columns[0]]
+        # The remainder of whole seconds first: float32 does not tell today's seconds apart.
+        within = tf.cast(tf.math.floormod(time + self.offset, self.seconds), tf.float32)
+        angle = within * (2 * math.pi / self.seconds)
+        on_circle = tf.stack([tf.sin(angle), tf.cos(angle)], -1)
+        return tf.where((time > 0)[..., tf.newaxis], on_circle, tf.zeros_like(on_circle))
+
+    def call(self, looked_up: tf.Tensor) -> tf.Tensor:
+        """Float32 [N, 2], unchanged."""
+        return looked_up
+
+
+class BagEncoder(Encoder):
+    """The mean of the embeddings of several values; zeros where there is none."""
+
+    def __init__(self, name: str, feature: Bag, values: list[str], *, seed: int) -> None:
+        """Values most frequent first."""
+        super().__init__(name, feature)
+        self.lookup_table = _vocabulary_table(values)
+        self.embedding = EmbeddingTable(len(values) + 1, feature.dim, name=name, seed=seed)
+
+    def look_up(self, raw: Raw) -> tf.Tensor:
+        """String [N, L], '' as padding, to int64 [N, L]: 0 for strangers, -1 for padding."""
+        values = raw[self.columns[0]]
+        return tf.where(values == "", tf.constant(-1, tf.int64), self.lookup_table.lookup(values))
+
+    def call(self, looked_up: tf.Tensor) -> tf.Tensor:
+        """Int64 [N, L] to float32 [N, dim]."""
+        real = tf.cast(looked_up >= 0, tf.float32)[..., tf.newaxis]
+        total = tf.reduce_sum(self.embedding(tf.maximum(looked_up, 0)) * real, -2)
+        return tf.math.divide_no_nan(total, tf.reduce_sum(real, -2))
+
+
+class TextEncoder(Encoder):
+    """A learned projection of a frozen encoder's vector; zeros stay zeros."""
+
+    def __init__(self, name: str, feature: Text) -> None:
+        """Width from the feature."""
+        super().__init__(name, feature)
+        self.project = tf.keras.layers.Dense(feature.dim, use_bias=False)
+
+    def look_up(self, raw: Raw) -> tf.Tensor:
+        """Float32 [N, TEXT_LENGTH], unchanged."""
+        return raw[self.columns[0]]
+
+    def call(self, looked_up: tf.Tensor) -> tf.Tensor:
+        """Float32 [N, TEXT_LENGTH] to float32 [N, dim]."""
+        return self.project(looked_up)
 
 
 class DenseEncoder(Encoder):
@@ -250,6 +344,14 @@ def make_encoder(name: str, spec: FeatureSpec, assets: Assets, *, seed: int) -> 
             return BucketizedEncoder(name, feature, seed=seed)
         case LogZScore():
             return LogZScoreEncoder(name, feature, assets.statistics[name])
+        case Bounded():
+            return BoundedEncoder(name, feature)
+        case Cyclical():
+            return CyclicalEncoder(name, feature)
+        case Bag():
+            return BagEncoder(name, feature, assets.vocabularies[name], seed=seed)
+        case Text():
+            return TextEncoder(name, feature)
         case Dense():
             return DenseEncoder(name, feature)
         case Distribution():

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from configs.kinds import Entity, Freshness, Vocabulary
+from configs.kinds import Entity, Freshness, Text, Vocabulary
 from preprocessing.features import FeatureSpec
 from trainer.catalog import Assets, Catalog, DailyCounts
 from trainer.encoders import EmbeddingTable, Encoder, make_encoder
@@ -52,6 +52,7 @@ class ItemEncoder(tf.keras.layers.Layer):
         self.static_encoders: list[Encoder] = []
         self.daily_encoders: list[Encoder] = []
         self._static: dict[str, tf.Tensor] = {}
+        self._frozen = _Untracked()
         for index, (name, feature) in enumerate(spec.of(Entity.ITEM)):
             if name == _ITEM_ID:
                 continue
@@ -61,7 +62,12 @@ class ItemEncoder(tf.keras.layers.Layer):
                 continue
             self.static_encoders.append(encoder)
             raw = {c: _tensor(catalog.columns[c]) for c in encoder.columns}
-            self._static[name] = encoder.look_up(raw)
+            if isinstance(feature, Text):
+                self._frozen.tables[name] = tf.Variable(
+                    encoder.look_up(raw), trainable=False, name=f"{name}_vectors"
+                )
+            else:
+                self._static[name] = encoder.look_up(raw)
         self._daily_raw = {
             column: _tensor(catalog.columns[column])
             for encoder in self.daily_encoders
@@ -78,8 +84,14 @@ class ItemEncoder(tf.keras.layers.Layer):
         if training and self.id_dropout:
             row *= tf.cast(tf.random.uniform(tf.shape(row)) >= self.id_dropout, row.dtype)
         parts = [self.item_id(row)]
-        parts += [e(tf.gather(self._static[e.feature_name], item)) for e in self.static_encoders]
+        tables = {**self._static, **self._frozen.tables}
+        parts += [e(tf.gather(tables[e.feature_name], item)) for e in self.static_encoders]
         return tf.concat(parts, -1)
+
+    @property
+    def frozen_tables(self) -> list[tf.Variable]:
+        """Vectors of texts: too large for constants of a graph, and no part of a checkpoint."""
+        return list(self._frozen.tables.values())
 
     def daily(self, item: tf.Tensor, day: tf.Tensor) -> tf.Tensor:
         """Vectors as of the start of a day: int64 [N], int64 [N] to float32 [N, daily_dim]."""
@@ -100,6 +112,13 @@ class ItemEncoder(tf.keras.layers.Layer):
         at = tf.maximum(row, 0)
         known = (row >= 0) & (tf.gather(self._daily_key, at) >= DailyCounts.key_of(item, 0))
         return tf.gather(self._daily_counts, at) * tf.cast(known, tf.int64)[:, tf.newaxis]
+
+
+class _Untracked:
+    """Holds variables that come with the dataset, hidden from Keras and from checkpoints."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, tf.Variable] = {}
 
 
 def _tensor(column: np.ndarray) -> tf.Tensor:
