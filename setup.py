@@ -44,8 +44,9 @@ setup(
         "serving",
         "trainer",
         "trainer.baselines",
+        "trainer.report",
     ],
-    package_data={"preprocessing.description": ["*.j2"]},
+    package_data={"preprocessing.description": ["*.j2"], "trainer.report": ["*.j2"]},
     install_requires=RUNTIME,
     extras_require={
         "bench": ["faiss-cpu"],

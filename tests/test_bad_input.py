@@ -65,6 +65,14 @@ def test_a_run_that_is_none(tmp_path: Path) -> None:
     assert not models.exists()
 
 
+def test_an_evaluation_of_nothing_or_of_two_things(tmp_path: Path) -> None:
+    neither = refuse("trainer.evaluate")
+    assert "--workdir=None --model=None: expected one of the two" in neither
+    without = refuse("trainer.evaluate", f"--model={tmp_path}", f"--output={tmp_path / 'new'}")
+    assert "--dataset: found none" in without
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_server_that_does_not_answer(dataset_dir: Path) -> None:
     said = refuse("serving.query", f"--dataset={dataset_dir}", "--server=localhost:1")
     assert "--server=localhost:1" in said

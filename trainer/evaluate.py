@@ -1,181 +1,80 @@
-"""A model beside the baselines, on the full catalog, by every protocol of the config."""
+"""`python -m trainer.evaluate`: a trained run or an export beside the baselines, with a report."""
 
-from collections.abc import Mapping, Sequence
+import enum
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-from rich.console import Console
-from rich.table import Table
+from absl import flags
 
-from configs.schema import Config, Protocol
-from configs.schema import Eval as EvalConfig
-from preprocessing.features import SECONDS_PER_DAY
-from trainer.baselines import Baseline, fit_baselines
-from trainer.dataset import AskedQueries, Dataset, load_interactions, load_queries, query_batches
-from trainer.metrics import evaluate_lists, evaluation_slices
-from trainer.model import TwoTower
-from trainer.queries import Int64Array, Queries, eligible_relevant
-from trainer.retrieval import DotProductScorer, Scorer, top_k
-
-MODEL = "streamrec"
-_QUERIES_AT_ONCE = 1_024
+from configs.cli import console, run_app
+from configs.errors import UserError
+from configs.schema import Protocol
 
 
-def evaluate(
-    config: Config,
-    dataset: Dataset,
-    model: TwoTower,
-    *,
-    split: str,
-    with_baselines: bool,
-    console: Console,
-    others: Mapping[str, Scorer] | None = None,
-) -> dict[str, Any]:
-    """Measures a model on a split's queries.
+class _Split(enum.Enum):
+    VALIDATION = "validation"
+    TEST = "test"
 
-    Candidates are the whole catalog less what did not exist at the query and, by config, what the
-    user had seen; item vectors are those of the split's first day.
 
-    Args:
-        config: protocols and list lengths.
-        dataset: that the queries are of.
-        model: trained.
-        split: `validation` or `test`.
-        with_baselines: also measure every baseline, with the same queries and candidates.
-        console: for progress.
-        others: also measure these, by `window` alone.
+_WORKDIR = flags.DEFINE_string("workdir", None, "A run of trainer.task: its newest checkpoint.")
+_MODEL = flags.DEFINE_string("model", None, "Or an exported version, such as models/retrieval/1.")
+_DATASET = flags.DEFINE_string("dataset", None, "Whose queries; by default that of the run.")
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "Directory of metrics.json and report.html; by default WORKDIR/evaluation/SPLIT.",
+)
+_SPLIT = flags.DEFINE_enum_class("split", _Split.TEST, _Split, "Which queries.")
+_PROTOCOLS = flags.DEFINE_multi_enum_class(
+    "protocol", None, Protocol, "Again for each; by default all that the dataset has queries of."
+)
+_BASELINES = flags.DEFINE_bool("baselines", True, "Measure the baselines too.")
+_TUNE = flags.DEFINE_bool("tune_baselines", False, "Choose their parameters on validation first.")
+_COMPARE_LISTS = flags.DEFINE_string(
+    "compare_lists",
+    None,
+    "Parquet file with user_id, rank and video_id: lists to measure beside the model by window.",
+)
 
-    Returns:
-        JSON: `protocols` by name, each with `queries`, `dropped_queries`, `lost_share` and, by
-        model, metrics (`HR@10`, …), and `slices` of ours. Protocols without queries are left out.
-    """
-    if not config.eval.protocols:
-        return {"split": split, "protocols": {}}
-    item_vectors = model.embed_catalog(dataset.catalog.size, day=_split_day(dataset, split))
-    available = _available(dataset, config)
-    baselines = _fit_baselines(config, dataset, split, console) if with_baselines else {}
-    embed = tf.function(
-        lambda rows, history: model.embed_users(model.look_up(rows), history), reduce_retracing=True
-    )
-    found: dict[str, Any] = {}
-    for protocol in config.eval.protocols:
-        asked = _capped(load_queries(dataset, f"queries/{split}/{protocol.value}"), config.eval)
-        eligible = eligible_relevant(
-            asked.queries, available=available, exclude_seen=config.eval.exclude_seen
+
+def main(argv: list[str]) -> dict[str, Any]:
+    """Evaluates and returns the headline."""
+    del argv
+    if (_WORKDIR.value is None) == (_MODEL.value is None):
+        raise UserError(
+            f"--workdir={_WORKDIR.value} --model={_MODEL.value}: expected one of the two"
         )
-        asked = asked.take(eligible.rows, eligible.queries)
-        if not len(asked.queries):
-            continue
-        vectors = np.concatenate(
-            [
-                embed(rows, history).numpy()
-                for rows, history in query_batches(asked, dataset.spec, _QUERIES_AT_ONCE)
-            ]
-        )
-        ours: Scorer = DotProductScorer(query_embedding=vectors, item_embedding=item_vectors)
-        scorers: dict[str, Scorer] = {MODEL: ours, **baselines}
-        if others and protocol is Protocol.WINDOW:
-            scorers |= others
-        models, slices = {}, {}
-        for name, scorer in scorers.items():
-            console.print(f"evaluating {name} by {protocol.value}") if with_baselines else None
-            models[name], by_slice = _measure(scorer, asked.queries, config, dataset, available)
-            if name == MODEL:
-                slices = by_slice
-        found[protocol.value] = {
-            "queries": len(asked.queries),
-            "dropped_queries": eligible.dropped_queries,
-            "lost_share": eligible.lost_share,
-            "models": models,
-            "slices": slices,
-        }
-    return {"split": split, "protocols": found}
+    if _MODEL.value is not None:
+        for flag in (_DATASET, _OUTPUT):
+            if flag.value is None:
+                raise UserError(f"--{flag.name}: found none, expected one with --model")
+    if _TUNE.value and not _BASELINES.value:
+        raise UserError("--tune_baselines: found --nobaselines, expected baselines to tune")
+    output = Path(_OUTPUT.value or Path(_WORKDIR.value or "") / "evaluation" / _SPLIT.value.value)
 
+    from trainer.reevaluation import evaluate_again  # Only now: TensorFlow takes seconds.
 
-def _measure(
-    scorer: Scorer,
-    queries: Queries,
-    config: Config,
-    dataset: Dataset,
-    available: Int64Array,
-) -> tuple[dict[str, float], dict[str, Any]]:
-    lists, _ = top_k(
-        scorer,
-        queries,
-        k=max(config.eval.ks),
-        available=available,
-        exclude_seen=config.eval.exclude_seen,
+    metrics = evaluate_again(
+        workdir=_path(_WORKDIR.value),
+        model=_path(_MODEL.value),
+        dataset_dir=_path(_DATASET.value),
+        output=output,
+        split=_SPLIT.value.value,
+        protocols=_PROTOCOLS.value or (),
+        with_baselines=_BASELINES.value,
+        tune=_TUNE.value,
+        compare_lists=_path(_COMPARE_LISTS.value),
+        console=console(),
     )
-    metrics = evaluate_lists(
-        lists, queries.relevant, config.eval.ks, catalog_size=dataset.catalog.size - 1
-    )
-    slices = evaluation_slices(
-        metrics, queries, train_count=dataset.catalog.train_count, available=available
-    )
-    return metrics.means, slices
+    return {
+        "output": str(output),
+        "metrics": {name: found["models"] for name, found in metrics["protocols"].items()},
+    }
 
 
-def _split_day(dataset: Dataset, split: str) -> int:
-    splits = dataset.manifest.splits
-    start = splits.test_time if split == "test" else splits.validation_time
-    return start // SECONDS_PER_DAY
+def _path(value: str | None) -> Path | None:
+    return None if value is None else Path(value)
 
 
-def _available(dataset: Dataset, config: Config) -> Int64Array:
-    """When each item became a candidate; leave-one-out has no such thing."""
-    loo = {Protocol.LOO_FILE, Protocol.LOO_STRICT} & set(config.eval.protocols)
-    upload_time = dataset.catalog.upload_time
-    return np.zeros_like(upload_time) if loo else upload_time
-
-
-def _capped(asked: AskedQueries, config: EvalConfig) -> AskedQueries:
-    """The queries that the config wants: with a history if it says so, at most `max_queries`."""
-    keep = np.arange(len(asked.queries))
-    if not config.new_users:
-        keep = keep[asked.queries.history.lengths > 0]
-    if config.max_queries and len(keep) > config.max_queries:
-        chosen = np.random.default_rng(0).permutation(len(keep))[: config.max_queries]
-        keep = keep[np.sort(chosen)]
-    return asked.take(keep, asked.queries.take(keep))
-
-
-def _fit_baselines(
-    config: Config, dataset: Dataset, split: str, console: Console
-) -> dict[str, Baseline]:
-    """Baselines that learn from the train rows, and count all before the split."""
-    before = ["train"] if split == "validation" else ["train", "validation"]
-    return fit_baselines(
-        config.eval.baselines,
-        load_interactions(dataset, ["train"]),
-        before_split=load_interactions(dataset, before),
-        console=console,
-    )
-
-
-def print_tables(
-    metrics: dict[str, Any], console: Console, *, ks: Sequence[int] = (10, 100)
-) -> None:
-    """One table a protocol: models down, metrics across, the best of each in bold."""
-    for protocol, found in metrics["protocols"].items():
-        table = Table(
-            title=f"{protocol}: {found['queries']:,} queries on the {metrics['split']} split, "
-            f"{100 * found['lost_share']:.1f} % of relevant items no candidates"
-        )
-        table.add_column("model")
-        some = next(iter(found["models"].values()))
-        names = [f"{m}@{k}" for m in ("HR", "Recall", "NDCG", "MRR") for k in ks]
-        names = [n for n in [*names, f"Coverage@{max(ks)}"] if n in some]
-        for name in names:
-            table.add_column(name, justify="right")
-        best = {n: max(m[n] for m in found["models"].values()) for n in names}
-        for model, values in found["models"].items():
-            cells = [f"{values[n]:.4f}" for n in names]
-            table.add_row(
-                model,
-                *(
-                    f"[bold]{c}[/bold]" if values[n] == best[n] else c
-                    for n, c in zip(names, cells, strict=True)
-                ),
-            )
-        console.print(table)
+if __name__ == "__main__":
+    run_app(main)

@@ -8,7 +8,7 @@ import polars as pl
 
 from configs.errors import UserError
 from trainer.catalog import Catalog
-from trainer.queries import Queries
+from trainer.queries import Int64Array, Queries
 from trainer.retrieval import Float32Array
 
 
@@ -33,6 +33,25 @@ class ListScorer:
         found = asked.join(self.lists.filter(inside), on="user_id")
         place = (found["row"].to_numpy(), found["item"].to_numpy() - items.start)
         scores[place] = -found["rank"].to_numpy()
+        return scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RankedLists:
+    """Scores what a query's list holds by its place; nothing else is ranked.
+
+    Attributes:
+        lists: int64 [Q, width] catalog ids, best first, none twice; `PADDING` ranks nothing.
+    """
+
+    lists: Int64Array
+
+    def score(self, queries: Queries, *, rows: slice, items: slice) -> Float32Array:
+        """See `trainer.retrieval.Scorer`."""
+        lists = self.lists[rows]
+        scores = np.full((len(lists), items.stop - items.start), -np.inf, np.float32)
+        row, place = np.nonzero((lists >= items.start) & (lists < items.stop))
+        scores[row, lists[row, place] - items.start] = -place.astype(np.float32)
         return scores
 
 

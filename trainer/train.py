@@ -25,14 +25,16 @@ from preprocessing.features import SECONDS_PER_DAY
 from preprocessing.manifest import Verify
 from trainer.checkpoints import Checkpoints
 from trainer.dataset import Dataset, open_dataset
-from trainer.evaluate import evaluate, print_tables
+from trainer.evaluation import MODEL, evaluate
 from trainer.input import sampling_of, train_batches
 from trainer.interruption import Interruption
 from trainer.lists import load_lists
 from trainer.model import TwoTower
 from trainer.optimizers import Optimizer
+from trainer.recommenders import Towers
+from trainer.results import evaluate_and_write
 from trainer.watch import DivergedError, Watch, mean_cosine
-from trainer.workdir import METRICS_FILE, claim, mark_failed, write_json
+from trainer.workdir import TENSORBOARD, claim, mark_failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,8 @@ def train_and_evaluate(
     Args:
         config: the run; validated.
         dataset_dir: what `preprocessing.run` wrote.
-        workdir: checkpoints, TensorBoard logs, `run.json` and `metrics.json` go here.
+        workdir: checkpoints, TensorBoard logs, `run.json`, `metrics.json` and `report.html` go
+            here.
         console: for progress and tables.
         verify: how much of the dataset is checked before training.
         compare_lists: Parquet file of ranked lists to measure beside the model by `window`.
@@ -126,7 +129,7 @@ def train_and_evaluate(
         )
 
         # 5. The steps.
-        writer = tf.summary.create_file_writer(str(work / "tensorboard"))
+        writer = tf.summary.create_file_writer(str(work / TENSORBOARD))
         try:
             loss = _run_steps(
                 config, dataset, model, optimizer, checkpoints, interruption,
@@ -140,12 +143,12 @@ def train_and_evaluate(
             raise UserError(f"--dataset={dataset.root}: {error.message}") from error
 
         # 6. Evaluation on the full catalog, beside the baselines.
-        metrics = evaluate(
-            config, dataset, model, split="test", with_baselines=True, console=console,
-            others=others,
+        writer.flush()  # the report shows the curves
+        metrics = evaluate_and_write(
+            config, dataset, Towers(model, dataset, split="test"),
+            source=work.resolve().name, split="test", output=work, console=console, others=others,
+            training_logs=work / TENSORBOARD,
         )  # fmt: skip
-        print_tables(metrics, console)
-        write_json(work / METRICS_FILE, metrics)
         return Result(steps=int(optimizer.step), loss=loss, metrics=metrics)
 
 
@@ -226,10 +229,15 @@ def _validate(
 ) -> None:
     """One line of validation metrics, in TensorBoard too; nothing where validation is empty."""
     metrics = evaluate(
-        config, dataset, model, split="validation", with_baselines=False, console=console
+        config,
+        dataset,
+        Towers(model, dataset, split="validation"),
+        split="validation",
+        with_baselines=False,
+        console=console,
     )
     for protocol, found in metrics["protocols"].items():
-        ours = found["models"]["streamrec"]
+        ours = found["models"][MODEL]
         for name, value in ours.items():
             if isinstance(value, float):
                 tf.summary.scalar(f"validation/{protocol}/{name}", value, step)

@@ -14,6 +14,8 @@ from trainer.dataset import Dataset
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
+REPORT_FILE = "report.html"
+TENSORBOARD = "tensorboard"
 FAILED_FILE = "failed.json"
 """There while the last training diverged; what it says of the model is in `error`."""
 

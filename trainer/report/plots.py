@@ -1,0 +1,118 @@
+"""Plots as SVG that stands inline in a page and takes its text colour from there."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from configs.schema import METRICS
+from trainer.report.curves import Curve
+
+PALETTE = (
+    "#e0782f",
+    "#3b82c4",
+    "#8f8f4d",
+    "#9a6fb0",
+    "#3a9c7a",
+    "#c4504b",
+    "#6b7f94",
+    "#b8892b",
+    "#4aa3b8",
+    "#8a6d5a",
+)
+"""Colours of the models, ours first."""
+
+_INK = "#010203"  # stands for the page's text colour until the SVG is done
+
+
+def metric_at_k(models: Mapping[str, Mapping[str, float]]) -> str:
+    """Each metric over the list length, a line a model: one SVG with a panel a metric."""
+    figure = _figure(width=11.0, height=2.4)
+    panels = figure.subplots(1, len(METRICS))
+    for axes, metric in zip(panels, METRICS, strict=True):
+        _style(axes)
+        for color, values in zip(_colors(len(models)), models.values(), strict=True):
+            points = sorted(
+                (int(name.split("@")[1]), value)
+                for name, value in values.items()
+                if name.startswith(f"{metric}@")
+            )
+            axes.plot(*zip(*points, strict=True), color=color, linewidth=1.4, marker=".")
+        axes.set_xscale("log")
+        ks = sorted({int(n.split("@")[1]) for v in models.values() for n in v})
+        axes.set_xticks(ks, [str(k) for k in ks])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.set_title(f"{metric}@k", fontsize=9, color=_INK)
+    return _svg(figure)
+
+
+def slice_bars(groups: Sequence[str], values: Mapping[str, Sequence[float | None]]) -> str:
+    """One metric by group, a bar a model: groups across, None where a group is empty."""
+    figure = _figure(width=5.2, height=2.2)
+    axes = figure.subplots()
+    _style(axes)
+    width = 0.8 / max(len(values), 1)
+    for place, (color, bars) in enumerate(zip(_colors(len(values)), values.values(), strict=True)):
+        at = [i - 0.4 + (place + 0.5) * width for i in range(len(groups))]
+        axes.bar(at, [bar or 0.0 for bar in bars], width=width, color=color)
+    axes.set_xticks(range(len(groups)), list(groups))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    return _svg(figure)
+
+
+def curve(points: Curve, *, label: str, bound: float | None = None) -> str:
+    """A value over steps; with a bound, a dashed line that it must not cross."""
+    figure = _figure(width=3.6, height=1.7)
+    axes = figure.subplots()
+    _style(axes)
+    axes.plot(*zip(*points, strict=True), color=PALETTE[0], linewidth=1.3, marker=_marker(points))
+    if bound is not None:
+        axes.axhline(bound, color=PALETTE[5], linewidth=1.0, linestyle="--")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.set_xlabel("step")
+    axes.set_title(label, fontsize=9, color=_INK)
+    return _svg(figure)
+
+
+def _marker(points: Curve) -> str:
+    return "." if len(points) < 20 else ""
+
+
+def _colors(count: int) -> list[str]:
+    return [PALETTE[i % len(PALETTE)] for i in range(count)]
+
+
+def _figure(*, width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_alpha(0.0)
+    return figure
+
+
+def _style(axes: Axes) -> None:
+    axes.patch.set_alpha(0.0)
+    axes.spines[["top", "right"]].set_visible(False)
+    for spine in axes.spines.values():
+        spine.set_color(_INK)
+    axes.tick_params(colors=_INK, labelsize=7)
+    for each in (axes.xaxis.label, axes.yaxis.label):
+        each.set_color(_INK)
+        each.set_fontsize(8)
+
+
+def _svg(figure: Figure) -> str:
+    written = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "evaluate"}):
+        figure.savefig(written, format="svg", metadata={"Date": None})
+    svg = written.getvalue()
+    svg = svg[svg.index("<svg") :]
+    # Metadata name addresses, and a style would apply to the whole of the page.
+    svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' id="(?:figure|axes|patch|line2d|text|xtick|ytick)_\d+"', "", svg)
+    return svg.replace(_INK, "currentColor").strip()
