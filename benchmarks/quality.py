@@ -10,20 +10,27 @@ rating a like. Each row runs its preset: logs, dataset, training, evaluation on 
 was chosen was chosen with the preset's own validation split; here the rows split by time train on
 all events before the test split, as their baselines do. A stage that is there from an earlier run
 is used again.
+
+`--seeds=5` trains so many times on the one dataset, with seeds from the preset's on, and gives the
+mean of each metric with its 95 % interval over runs. The first run measures the baselines too, with
+paired differences on the same users; they do not depend on the seed, so the others leave them out.
 """
 
+import copy
 import enum
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import scipy.stats
 from absl import flags
 from rich.console import Console
+from rich.table import Table
 
 from configs import default, movielens, streamrec
 from configs.cli import console, run_app
@@ -34,8 +41,11 @@ from preprocessing.simulate import simulate
 from preprocessing.simulation.streamrec import expected_hit_rate
 from serving.offline import embed_requests, exact_lists
 from serving.requests import build_request, load_states
+from trainer.bootstrap import Interval
+from trainer.evaluation import MODEL
 from trainer.restore import restore_run
 from trainer.train import train_and_evaluate
+from trainer.workdir import METRICS_FILE
 
 
 class Row(enum.Enum):
@@ -47,9 +57,7 @@ class Row(enum.Enum):
     STREAMREC = "streamrec"
 
 
-_ROW = flags.DEFINE_enum_class("row", None, Row, "Which line of the table.", required=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where all is written.", required=True)
-_DATA = flags.DEFINE_string("data", None, "Directory of the MovieLens-1M tables.")
+_SHOWN = ("HR@10", "NDCG@10", "Recall@20", "Recall@100")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +86,7 @@ class Run:
 
 
 def run_row(
-    config: Config, *, row: Row, root: Path, data: Path | None, out: Console
+    config: Config, *, row: Row, root: Path, data: Path | None, seeds: int, out: Console
 ) -> dict[str, Any]:
     """Logs to metrics for one row.
 
@@ -87,6 +95,7 @@ def run_row(
         row: which one.
         root: everything is written below it.
         data: raw tables; simulated where there are none.
+        seeds: how many runs.
         out: for progress.
 
     Returns:
@@ -117,27 +126,84 @@ def run_row(
         ),
     )
     truth = run.logs / "truth.parquet"
-    run.stage(
-        "train and evaluate",
-        root / "run" / "metrics.json",
-        lambda: train_and_evaluate(
-            config,
-            root / "dataset",
-            root / "run",
-            console=out,
-            compare_lists=truth if row is Row.SHORT_VIDEO else None,
-        ),
-    )
-    metrics = json.loads((root / "run" / "metrics.json").read_text())
-    found = {p: each["models"] for p, each in metrics["protocols"].items()}
-    result: dict[str, Any] = {"row": row.value, "seconds": run.seconds, "protocols": found}
+    works = [root / ("run" if number == 0 else f"run-{number + 1}") for number in range(seeds)]
+    for number, work in enumerate(works):
+        run.stage(
+            "train and evaluate" if number == 0 else f"train {number + 1}",
+            work / METRICS_FILE,
+            lambda number=number, work=work: train_and_evaluate(
+                seeded(config, number),
+                root / "dataset",
+                work,
+                console=out,
+                compare_lists=truth if row is Row.SHORT_VIDEO else None,
+            ),
+        )
+    metrics = [json.loads((work / METRICS_FILE).read_text())["protocols"] for work in works]
+    first = metrics[0]
+    result: dict[str, Any] = {
+        "row": row.value,
+        "seconds": run.seconds,
+        "protocols": {protocol: found["models"] for protocol, found in first.items()},
+        "differences": {
+            protocol: found.get("differences", {}) for protocol, found in first.items()
+        },
+    }
+    if seeds > 1:
+        over_seeds = {
+            protocol: over_runs([each[protocol]["models"][MODEL] for each in metrics])
+            for protocol in first
+        }
+        result["seeds"] = [config.train.seed + number for number in range(seeds)]
+        result["over seeds"] = {
+            protocol: {name: asdict(interval) for name, interval in intervals.items()}
+            for protocol, intervals in over_seeds.items()
+        }
+        for protocol, intervals in over_seeds.items():
+            out.print(_table(protocol, intervals, first[protocol], seeds))
     if row is Row.SHORT_VIDEO:
-        window = found["window"]
-        ours, oracle = window["streamrec"]["Recall@100"], window["truth"]["Recall@100"]
+        window = result["protocols"]["window"]
+        ours, oracle = window[MODEL]["Recall@100"], window["truth"]["Recall@100"]
         result["recall@100 over the oracle's"] = round(ours / oracle, 4)
     if row is Row.STREAMREC:
         result |= _expected(root, run.logs)
     return result
+
+
+def seeded(config: Config, number: int) -> Config:
+    """The config of one of several runs: its own seed; baselines in the first alone."""
+    config = copy.deepcopy(config)
+    config.train.seed += number
+    if number:
+        config.eval.baselines.kinds = ()
+    return config
+
+
+def over_runs(runs: Sequence[Mapping[str, float]]) -> dict[str, Interval]:
+    """Each metric's mean over runs, with its 95 % interval by Student's t."""
+    factor = float(scipy.stats.t.ppf(0.975, len(runs) - 1)) / np.sqrt(len(runs))
+    found = {}
+    for name in runs[0]:
+        values = np.array([each[name] for each in runs])
+        mean, half = float(values.mean()), float(factor * values.std(ddof=1))
+        found[name] = Interval(value=mean, low=mean - half, high=mean + half)
+    return found
+
+
+def _table(
+    protocol: str, intervals: Mapping[str, Interval], first: Mapping[str, Any], seeds: int
+) -> Table:
+    """Ours over the seeds, and the baselines."""
+    table = Table(title=f"{protocol}: {MODEL} over {seeds} seeds, mean ± half of the 95 % interval")
+    names = [name for name in _SHOWN if name in intervals]
+    for name in ("model", *names):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    ours = (intervals[name] for name in names)
+    table.add_row(MODEL, *(f"{i.value:.4f} ± {(i.high - i.low) / 2:.4f}" for i in ours))
+    for model, values in first["models"].items():
+        if model != MODEL:
+            table.add_row(model, *(f"{values[name]:.4f}" for name in names))
+    return table
 
 
 def _expected(root: Path, logs: Path) -> dict[str, float]:
@@ -158,10 +224,8 @@ def _expected(root: Path, logs: Path) -> dict[str, float]:
     return {"expected HR@100": ours, "oracle": oracle, "over the oracle's": round(ours / oracle, 4)}
 
 
-def main(argv: list[str]) -> dict[str, Any]:
+def main(row: Row, *, workdir: str, data: str | None, seeds: int) -> dict[str, Any]:
     """Runs one row."""
-    del argv
-    row: Row = _ROW.value
     presets: dict[Row, Callable[[], Config]] = {
         Row.ML1M_LOO: lambda: movielens.get_config("loo"),
         Row.ML1M_TIME90: lambda: movielens.get_config("time90"),
@@ -169,18 +233,29 @@ def main(argv: list[str]) -> dict[str, Any]:
         Row.STREAMREC: streamrec.get_config,
     }
     needs_data = row in (Row.ML1M_LOO, Row.ML1M_TIME90)
-    if needs_data != (_DATA.value is not None):
+    if needs_data != (data is not None):
         raise UserError(
-            f"--data: found {_DATA.value}, expected "
+            f"--data: found {data}, expected "
             + ("the MovieLens-1M tables" if needs_data else "none, since this row simulates")
         )
-    root = Path(_WORKDIR.value) / row.value
-    data = Path(_DATA.value) if _DATA.value else None
     config = presets[row]()
     if config.data.split.by is not SplitBy.LOO:
         config.data.split.validation_fraction = config.data.split.test_fraction
-    return run_row(config.validate(), row=row, root=root, data=data, out=console())
+    return run_row(
+        config.validate(),
+        row=row,
+        root=Path(workdir) / row.value,
+        data=Path(data) if data else None,
+        seeds=seeds,
+        out=console(),
+    )
 
 
 if __name__ == "__main__":
-    run_app(main)
+    _ROW = flags.DEFINE_enum_class("row", None, Row, "Which line of the table.", required=True)
+    _WORKDIR = flags.DEFINE_string("workdir", None, "Where all is written.", required=True)
+    _DATA = flags.DEFINE_string("data", None, "Directory of the MovieLens-1M tables.")
+    _SEEDS = flags.DEFINE_integer("seeds", 1, "Runs, each with a seed of its own.", lower_bound=1)
+    run_app(
+        lambda argv: main(_ROW.value, workdir=_WORKDIR.value, data=_DATA.value, seeds=_SEEDS.value)
+    )

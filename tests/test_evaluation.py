@@ -14,6 +14,7 @@ from configs.errors import UserError
 from configs.schema import Config, Protocol
 from tests.conftest import QUIET
 from trainer.baselines.popularity import RecentPopularity
+from trainer.checkpoints import CHECKPOINTS, steps_in
 from trainer.dataset import load_interactions, load_queries
 from trainer.evaluation import MODEL, ask, measure
 from trainer.recommenders import Export, Towers
@@ -27,6 +28,7 @@ from trainer.workdir import METRICS_FILE, REPORT_FILE
 def evaluated(output: Path, **changed) -> dict:
     arguments = {
         "workdir": None,
+        "step": None,
         "model": None,
         "dataset_dir": None,
         "output": output,
@@ -99,6 +101,18 @@ def test_neighbours_are_of_the_most_popular_items(workdir: Path) -> None:
         best = np.sort(cosines)[::-1][1 : 1 + len(item["neighbours"])]
         found = [near["cosine"] for near in item["neighbours"]]
         np.testing.assert_allclose(found, best, atol=1e-5)
+
+
+def test_an_earlier_checkpoint_can_be_asked_for(workdir: Path, tmp_path: Path) -> None:
+    first, *_, last = steps_in(workdir / CHECKPOINTS)
+    arguments = {"workdir": workdir, "protocols": (Protocol.WINDOW,)}
+    earlier = evaluated(tmp_path / "earlier", step=first, **arguments)
+    assert earlier["source"].endswith(f", step {first}") and first < last
+    newest = json.loads((workdir / METRICS_FILE).read_text())
+    ours = [m["protocols"]["window"]["models"][MODEL]["NDCG@100"] for m in (earlier, newest)]
+    assert ours[0] != ours[1]
+    with pytest.raises(UserError, match=f"--step=7: found checkpoints of steps {first}, .*{last} "):
+        evaluated(tmp_path / "new", step=7, **arguments)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.metrics import (
+    DEFAULT_KS,
     ITEM_AGE_GROUPS,
     POPULARITY_GROUPS,
     evaluate_lists,
@@ -115,9 +116,9 @@ class TestEvaluateLists:
         monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
         from ranx import Qrels, Run, evaluate
 
-        lists, relevant = random_case(7, queries=60, num_items=80, width=50)
+        lists, relevant = random_case(7, queries=60, num_items=300, width=200)
         # ranx holds no empty run, so each list has an item; and it sorts queries by name.
-        lists = [row or [79] for row in lists]
+        lists = [row or [299] for row in lists]
         qrels = Qrels({f"{q:02}": {f"{item}": 1 for item in row} for q, row in enumerate(relevant)})
         run = Run(
             {
@@ -125,9 +126,9 @@ class TestEvaluateLists:
                 for q, row in enumerate(lists)
             }
         )
-        ks = (1, 5, 10, 50)
+        ks = (1, 5, *DEFAULT_KS)
         metrics = evaluate_lists(
-            padded(lists, 50), Ragged.from_lists(relevant), ks, catalog_size=80
+            padded(lists, 200), Ragged.from_lists(relevant), ks, catalog_size=300
         )
         lengths = np.array([len(row) for row in relevant])
         for ours, theirs in (

@@ -16,7 +16,8 @@ class _Split(enum.Enum):
     TEST = "test"
 
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "A run of trainer.task: its newest checkpoint.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "A run of trainer.task.")
+_STEP = flags.DEFINE_integer("step", None, "Of the checkpoint, if not the newest.")
 _MODEL = flags.DEFINE_string("model", None, "Or an exported version, such as models/retrieval/1.")
 _DATASET = flags.DEFINE_string("dataset", None, "Whose queries; by default that of the run.")
 _OUTPUT = flags.DEFINE_string(
@@ -48,6 +49,8 @@ def main(argv: list[str]) -> dict[str, Any]:
         for flag in (_DATASET, _OUTPUT):
             if flag.value is None:
                 raise UserError(f"--{flag.name}: found none, expected one with --model")
+    if _STEP.value is not None and _WORKDIR.value is None:
+        raise UserError(f"--step={_STEP.value}: expected --workdir with it, found --model")
     if _TUNE.value and not _BASELINES.value:
         raise UserError("--tune_baselines: found --nobaselines, expected baselines to tune")
     output = Path(_OUTPUT.value or Path(_WORKDIR.value or "") / "evaluation" / _SPLIT.value.value)
@@ -56,6 +59,7 @@ def main(argv: list[str]) -> dict[str, Any]:
 
     metrics = evaluate_again(
         workdir=_path(_WORKDIR.value),
+        step=_STEP.value,
         model=_path(_MODEL.value),
         dataset_dir=_path(_DATASET.value),
         output=output,

@@ -24,6 +24,7 @@ from trainer.workdir import TENSORBOARD
 def evaluate_again(
     *,
     workdir: Path | None,
+    step: int | None,
     model: Path | None,
     dataset_dir: Path | None,
     output: Path,
@@ -34,10 +35,11 @@ def evaluate_again(
     compare_lists: Path | None,
     console: Console,
 ) -> dict[str, Any]:
-    """Evaluates a run's newest checkpoint, or an exported version.
+    """Evaluates a checkpoint of a run, or an exported version.
 
     Args:
-        workdir: of the run; or
+        workdir: of the run; with
+        step: of the checkpoint, by default the newest; or
         model: directory of an exported version.
         dataset_dir: whose queries; a run knows its own.
         output: `metrics.json` and `report.html` go here.
@@ -57,7 +59,7 @@ def evaluate_again(
     """
     recommender: Recommender
     if workdir is not None:
-        config, dataset, towers, step = restore_run(workdir, dataset_dir)
+        config, dataset, towers, step = restore_run(workdir, dataset_dir, step=step)
         config = _asking(config, dataset, split, protocols)
         recommender = Towers(towers, dataset, split=split)
         source, logs = f"{workdir.resolve().name}, step {step}", workdir / TENSORBOARD

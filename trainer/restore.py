@@ -10,28 +10,29 @@ from configs.errors import UserError
 from configs.kinds import KINDS
 from configs.schema import Config
 from configs.serialization import from_dict
-from trainer.checkpoints import CHECKPOINTS, newest_readable, path_of
+from trainer.checkpoints import CHECKPOINTS, newest_readable, path_of, problem_of, steps_in
 from trainer.dataset import Dataset, open_dataset
 from trainer.model import TwoTower
 from trainer.workdir import RUN_FILE, require_not_failed
 
 
 def restore_run(
-    workdir: Path, dataset_dir: Path | None = None
+    workdir: Path, dataset_dir: Path | None = None, *, step: int | None = None
 ) -> tuple[Config, Dataset, TwoTower, int]:
-    """Opens the config, dataset and newest checkpoint of a run.
+    """Opens the config, dataset and a checkpoint of a run.
 
     Args:
         workdir: of the run.
         dataset_dir: instead of the dataset that it was trained on; its features and assets must
             be the same.
+        step: of the checkpoint; by default the newest that can be read.
 
     Returns:
         Config, dataset, model with the checkpoint's weights, and the checkpoint's step.
 
     Raises:
-        UserError: there is no run, it diverged, no checkpoint can be read, or the dataset is
-            another.
+        UserError: there is no run, it diverged, no checkpoint (or not that of `step`) can be read,
+            or the dataset is another.
     """
     path = workdir / RUN_FILE
     if not path.exists():
@@ -48,11 +49,28 @@ def restore_run(
             f"--dataset={dataset.root}: found assets {dataset.manifest.assets_fingerprint[:12]}, "
             f"expected {run['assets_fingerprint'][:12]}, those of the training run"
         )
-    newest = newest_readable(workdir / CHECKPOINTS, warn=logging.warning)
-    if newest is None:
-        raise UserError(f"--workdir: found no checkpoint in {workdir / CHECKPOINTS}, expected one")
+    step = _readable(workdir / CHECKPOINTS, step)
     model = TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
     checkpoint = tf.train.Checkpoint(model=model)
-    path = path_of(workdir / CHECKPOINTS, newest)
+    path = path_of(workdir / CHECKPOINTS, step)
     checkpoint.read(str(path)).expect_partial().assert_existing_objects_matched()
-    return config, dataset, model, newest
+    return config, dataset, model, step
+
+
+def _readable(directory: Path, step: int | None) -> int:
+    """The step that is asked for, or the newest; its checkpoint can be read."""
+    if step is None:
+        step = newest_readable(directory, warn=logging.warning)
+        if step is None:
+            raise UserError(f"--workdir: found no checkpoint in {directory}, expected one")
+        return step
+    there = steps_in(directory)
+    if step not in there:
+        raise UserError(
+            f"--step={step}: found checkpoints of steps {', '.join(map(str, there)) or 'none'} in "
+            f"{directory}, expected one of them"
+        )
+    problem = problem_of(path_of(directory, step))
+    if problem is not None:
+        raise UserError(f"--step={step}: its checkpoint in {directory} cannot be read: {problem}")
+    return step
