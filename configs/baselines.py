@@ -54,14 +54,14 @@ class LastItemsParameters:
 
 @dataclass(slots=True, kw_only=True)
 class ItemKnnParameters:
-    """Cosine of co-occurrence.
+    """Cosine of co-occurrence. The defaults were chosen on the simulated short-video log.
 
     Attributes:
         neighbours: how many of each item are kept.
         shrinkage: damps what few users support; 0 or more.
     """
 
-    neighbours: int = 20
+    neighbours: int = 200
     shrinkage: float = 20.0
 
 
@@ -135,6 +135,13 @@ class BprParameters:
     seed: int = 17
 
 
+def _kind(given: BaselineKind | str) -> BaselineKind:
+    names = [each.value for each in BaselineKind]
+    name = given.value if isinstance(given, BaselineKind) else given
+    require(name in names, "eval.baselines.kinds", name, "one of " + ", ".join(names))
+    return BaselineKind(name)
+
+
 _AT_LEAST_ZERO = {"shrinkage", "popularity_weight", "seed"}
 _SHARES = {"source_exponent", "target_exponent"}
 
@@ -169,6 +176,8 @@ class Baselines:
 
     def validate(self) -> None:
         """Raises `UserError` naming the first field that is wrong."""
+        # A tuple given on the command line holds the names.
+        self.kinds = tuple(_kind(each) for each in self.kinds)
         for kind in BaselineKind:
             parameters = getattr(self, kind.name.lower())
             for each in fields(parameters):

@@ -28,6 +28,7 @@ def refuse(*command: str) -> str:
         ("--config.train.batch_size=many", "--config.train.batch_size=many"),
         ("--config.train.batch_size=-3", "config.train.batch_size: found -3"),
         ("--config.eval.protocols=('window','nextt')", "config.eval.protocols: found 'nextt'"),
+        ("--config.eval.baselines.kinds=('EASE','eas')", "eval.baselines.kinds: found 'eas'"),
         ("--config=nowhere.py", "nowhere.py"),
         ("--datasett=x", "datasett"),
     ],

@@ -468,6 +468,11 @@ class TestRegistry:
         assert lists_of(fitted["recent popularity"], [[]], 1, num_items=5) == [[4]]
         assert lists_of(fitted["EASE"], [[3]], 4, num_items=5) == [[1, 2, 4, -1]]
 
+    def test_kinds_may_be_names(self):
+        config = Baselines(kinds=("EASE", "recent popularity"))
+        config.validate()
+        assert config.kinds == (BaselineKind.EASE, BaselineKind.RECENT_POPULARITY)
+
     @pytest.mark.parametrize(
         ("kind", "field", "value", "expected"),
         [
