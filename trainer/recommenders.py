@@ -119,7 +119,7 @@ class Export:
         ids = [str(video_id).encode() for video_id in dataset.catalog.video_id]
         self._video_id = np.array([*ids, b""], dtype=object)
         self._catalog_id = {video_id: i for i, video_id in enumerate(ids) if i}
-        self.list_width = int(self._recommend.structured_outputs["score"].shape[-1])
+        self.list_width = _width(self._recommend)
 
     def scorer(self, asked: AskedQueries) -> Scorer:
         """See `Recommender`."""
@@ -156,6 +156,16 @@ class Export:
         assert PAD_ITEM == -1
         strings: npt.NDArray[Any] = self._video_id[ids]
         return tf.constant(strings.tolist(), tf.string, shape=strings.shape)
+
+
+def _width(recommend: Any) -> int:
+    """How long a signature's lists are: what it answers one request that says nothing."""
+    _, inputs = recommend.structured_input_signature
+    blank = {
+        name: tf.zeros([1 if size is None else size for size in spec.shape], spec.dtype)
+        for name, spec in inputs.items()
+    }
+    return int(recommend(**blank)["score"].shape[1])
 
 
 def _require_same_dataset(directory: Path, dataset: Dataset) -> None:
