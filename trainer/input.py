@@ -124,7 +124,7 @@ def train_batches(
     records = records.shuffle(pool * 4, seed=seed).batch(pool)
 
     def shuffled(serialized: tf.Tensor, index: tf.Tensor) -> Rows:
-        rows = _parse_block(serialized, columns)
+        rows = parse_block(serialized, columns)
         count = tf.shape(rows[TIMESTAMP])[0]
         key = tf.random.stateless_uniform(
             [count], seed=tf.stack([tf.constant(seed, tf.int64), index])
@@ -143,14 +143,19 @@ def train_batches(
     return tf.data.Dataset.zip(rows, index).map(finish, num_parallel_calls=2).prefetch(4)
 
 
-def _parse_block(serialized: tf.Tensor, columns: Sequence[Column]) -> Rows:
-    """Several packed records as one block of dense rows."""
-    features: dict[str, object] = {}
+def flat_features(columns: Sequence[Column]) -> dict[str, tf.io.RaggedFeature]:
+    """What `tf.io.parse_example` takes for packed records: all values, and lengths of lists."""
+    features: dict[str, tf.io.RaggedFeature] = {}
     for column in columns:
         features[column.name] = tf.io.RaggedFeature(_TF_DTYPE[column.dtype])
         if column.is_ragged:
             features[column.name + LENGTH_SUFFIX] = tf.io.RaggedFeature(tf.int64)
-    parsed = tf.io.parse_example(serialized, features)
+    return features
+
+
+def parse_block(serialized: tf.Tensor, columns: Sequence[Column]) -> Rows:
+    """Several packed records as one block of dense rows."""
+    parsed = tf.io.parse_example(serialized, flat_features(columns))
     rows: Rows = {}
     for column in columns:
         flat = parsed[column.name].flat_values

@@ -1,0 +1,1 @@
+"""How fast the preprocessing job is, beside what else one would write: see `__main__.py`."""
