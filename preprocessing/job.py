@@ -35,7 +35,8 @@ from preprocessing.splits import check_dates
 from preprocessing.text import fingerprints
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-"""Named in full: Beam's own choice tries a runner that it fetches from the network first."""
+"""Where no option names another. Named in full: Beam's own choice tries a runner that it fetches
+from the network first."""
 
 _RUN = "data-"
 _FROM_WORKER = re.compile(r"^configs\.errors\.UserError: (.*)$", re.MULTILINE)
@@ -104,7 +105,8 @@ def preprocess(
 
 def _options(arguments: Sequence[str]) -> PipelineOptions:
     said = io.StringIO()
-    options = PipelineOptions(list(arguments), runner=RUNNER)
+    # Of several, the last counts.
+    options = PipelineOptions([f"--runner={RUNNER}", *arguments])
     try:
         with contextlib.redirect_stderr(said):
             known = options.get_all_options()
@@ -141,7 +143,11 @@ def _check_columns(files: tuple[SourceFile, ...], contract: Mapping[str, Table])
 def _run(options: PipelineOptions, **of_pipeline: Any) -> None:
     """Runs the pipeline; a user's mistake that a worker found comes out as it was raised there."""
     try:
-        pipeline = beam.Pipeline(options=options)
+        try:
+            pipeline = beam.Pipeline(options=options)
+        except (ValueError, ImportError, AttributeError) as error:
+            # A runner that there is not, or an option that the runner needs and has not got.
+            raise UserError(f"Beam options after --: {str(error).splitlines()[0]}") from None
         define_pipeline(pipeline, **of_pipeline)
         pipeline.run().wait_until_finish()
     except UserError as error:
