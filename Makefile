@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed-$(shell cat setup.py requirements.lock | cksum | cu
 CODE   := configs preprocessing trainer serving tests benchmarks setup.py
 
 
-.PHONY: setup demo test lint format bench lock clean
+.PHONY: setup demo test test-slow test-flink test-prism lint format bench lock clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,29 @@ format: setup
 
 test: lint
 	$(BIN)/python -m pytest
+
+test-slow: lint
+	$(BIN)/python -m pytest -m slow
+
+# The preprocessing job on Apache Flink, in a local cluster that Beam's job server starts: needs a
+# Java that runs that Flink (11 or 17), and Maven for the jar.
+BEAM  := 2.77.0
+FLINK := 1.20
+FLINK_JAR := build/flink/beam-runners-flink-$(FLINK)-job-server-$(BEAM).jar
+
+$(FLINK_JAR):
+	mvn --batch-mode --quiet dependency:copy -DoutputDirectory=$(CURDIR)/build/flink \
+	  -Dartifact=org.apache.beam:beam-runners-flink-$(FLINK)-job-server:$(BEAM)
+
+test-flink: setup $(FLINK_JAR)
+	FLINK_JOB_SERVER_JAR=$(CURDIR)/$(FLINK_JAR) $(BIN)/python -m pytest -m slow tests/test_runners.py -k flink
+
+# The same on Prism, Beam's runner in Go: needs Go.
+build/prism/prism:
+	GOBIN=$(CURDIR)/build/prism go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
+
+test-prism: setup build/prism/prism
+	PRISM=$(CURDIR)/build/prism/prism $(BIN)/python -m pytest -m slow tests/test_runners.py -k prism
 
 demo: setup
 	PYTHON=$(BIN)/python scripts/demo.sh demo-run
