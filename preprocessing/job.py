@@ -39,6 +39,7 @@ RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 from the network first."""
 
 _RUN = "data-"
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 _FROM_WORKER = re.compile(r"^configs\.errors\.UserError: (.*)$", re.MULTILINE)
 _WHERE_IN_BEAM = re.compile(r" \[while running '.*?'\]", re.DOTALL)
 
@@ -163,6 +164,11 @@ def _run(options: PipelineOptions, **of_pipeline: Any) -> None:
 @contextlib.contextmanager
 def run_folder(output: Path) -> Iterator[Path]:
     """A fresh folder in `output` for this run alone, swept if the run fails."""
+    if output.parts and _SCHEME.fullmatch(output.parts[0]):
+        raise UserError(
+            f"--output: found {str(output).replace(':/', '://', 1)}, expected a directory that "
+            "this machine and all workers mount"
+        )
     is_new = not output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -35,12 +35,13 @@ def write_rows(
     frame = unpack_all(parts)
     assert frame is not None
     part = posixpath.dirname(name)
-    items = unpack(catalog[0])
+    shares = share_columns(spec)
+    items = unpack(catalog[0], sorted(set(shares.values())))
     write_records(
         posixpath.join(folder, f"{name}.tfrecord"),
         frame,
         spec.train_columns if part == "train" else spec.query_columns,
-        keys={f"{n}_key": key_codes(items, c)[0] for n, c in share_columns(spec).items()},
+        keys={f"{n}_key": key_codes(items, c)[0] for n, c in shares.items()},
         rows_per_record=spec.data.rows_per_record,
     )
     count(len(frame), "rows and queries")

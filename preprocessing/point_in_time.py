@@ -76,6 +76,7 @@ class Timeline:
         self.positive = np.flatnonzero(self.status >= Status.CANCELLED)
         # Before each row of the events, how many positives there are.
         self._positives_before = np.concatenate([[0], np.cumsum(self.status >= Status.CANCELLED)])
+        self._first_rows: dict[bool, Int64s] = {}
         self._low = int(self.time.min(initial=0))
         self._span = int(self.time.max(initial=0)) - self._low + 2
         self._key = self.user * self._span + (self.time - self._low)
@@ -128,13 +129,20 @@ class Timeline:
 
     def seen(self, moments: Moments, *, only_positives: bool) -> pl.Series:
         """Catalog ids (int32) of the items of events that count, each once: lists [n]."""
-        among = self.positive if only_positives else np.arange(len(self.time))
-        pair = self.user[among] * (self.item.max(initial=0) + 1) + self.item[among]
-        first_rows = among[np.sort(np.unique(pair, return_index=True)[1])]
+        first_rows = self._first_contacts(only_positives=only_positives)
         first = np.searchsorted(first_rows, self.start[moments.user])
         last = np.searchsorted(first_rows, moments.bound)
         rows = first_rows[gather_ranges(first, last)]
         return ragged(self.item[rows].astype(np.int32), last - first)
+
+    def _first_contacts(self, *, only_positives: bool) -> Int64s:
+        """Rows of the first event, or positive, of each (user, item), in order."""
+        if only_positives not in self._first_rows:
+            among = self.positive if only_positives else np.arange(len(self.time))
+            pair = self.user[among] * (self.item.max(initial=0) + 1) + self.item[among]
+            first = np.sort(np.unique(pair, return_index=True)[1])
+            self._first_rows[only_positives] = among[first]
+        return self._first_rows[only_positives]
 
     def shares(
         self, moments: Moments, key_of_item: npt.NDArray[np.int32], max_keys: int

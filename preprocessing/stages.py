@@ -4,6 +4,7 @@ Elements are (group of users, packed frame), so that work is over columns; what 
 arrives as a side input.
 """
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -304,6 +305,29 @@ class Rows(beam.DoFn):
         self._spec = spec
         self._events = events
         self._users = users
+        self._shared: tuple[Any, ...] = ()
+        self._world: World | None = None
+
+    def _world_of(
+        self,
+        splits: Splits,
+        catalog: tuple[bytes, int],
+        statistics: bytes,
+        next_limit: dict[str, int],
+    ) -> World:
+        """What the side inputs hold; unpacked once for all groups that get the same objects."""
+        shared = (splits, catalog, statistics, next_limit)
+        same = len(self._shared) == len(shared) and all(map(operator.is_, self._shared, shared))
+        if self._world is None or not same:
+            self._shared = shared
+            self._world = World(
+                spec=self._spec,
+                splits=splits,
+                catalog=unpack(catalog[0]),
+                statistics=StatisticsAt(unpack(statistics)),
+                next_limit=next_limit,
+            )
+        return self._world
 
     def process(
         self,
@@ -316,13 +340,7 @@ class Rows(beam.DoFn):
         """Yields (file, frame), and tagged the latest states and what assets are made of."""
         spec = self._spec
         key, parts = group
-        world = World(
-            spec=spec,
-            splits=splits,
-            catalog=unpack(catalog[0]),
-            statistics=StatisticsAt(unpack(statistics)),
-            next_limit=next_limit,
-        )
+        world = self._world_of(splits, catalog, statistics, next_limit)
         events, profiles = unpack_all(parts["events"]), unpack_all(parts["users"])
         if events is None:
             events = label(

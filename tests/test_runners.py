@@ -108,6 +108,13 @@ def test_a_runner_that_there_is_not(
         run(config, raw, tmp_path / "dataset", option)
 
 
+def test_an_address_is_no_directory(config: Config, raw: dict[str, str]) -> None:
+    expected = r"^--output: found gs://bucket/dataset, expected a directory"
+    with pytest.raises(UserError, match=expected):
+        preprocess(config, tables=raw, output=Path("gs://bucket/dataset"), display=QUIET)
+    assert not Path("gs:").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "options"),
