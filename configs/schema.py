@@ -267,6 +267,22 @@ class Eval:
         self.baselines.validate()
 
 
+@dataclass(slots=True, kw_only=True)
+class TensorBoard:
+    """What is written for TensorBoard beside loss, learning rate and metrics.
+
+    Attributes:
+        hparams: the settings of model, loss and optimisation, so that runs can be compared.
+        monitors: uniformity and effective rank of item embeddings, which fall when they collapse.
+        projector_items: so many of the most popular items go to the Embedding Projector, with
+            their titles; 0: none.
+    """
+
+    hparams: bool = True
+    monitors: bool = True
+    projector_items: int = 10_000
+
+
 class Index(enum.Enum):
     """How the exported model searches the catalog."""
 
@@ -309,6 +325,7 @@ class Config:
     loss: Loss = field(default_factory=Loss)
     train: Train = field(default_factory=Train)
     eval: Eval = field(default_factory=Eval)
+    tensorboard: TensorBoard = field(default_factory=TensorBoard)
     export: Export = field(default_factory=Export)
 
     def validate(self) -> "Config":
@@ -351,6 +368,8 @@ class Config:
             ),
         )
         _require_positive(self.export, "export", ("k",))
+        projected = self.tensorboard.projector_items
+        require(projected >= 0, "tensorboard.projector_items", projected, "0 or more")
         for path, share in (
             ("model.dropout", self.model.dropout),
             ("train.history_dropout", self.train.history_dropout),

@@ -33,6 +33,7 @@ from trainer.model import TwoTower
 from trainer.optimizers import Optimizer
 from trainer.recommenders import Towers
 from trainer.results import evaluate_and_write
+from trainer.tensorboard import close_board, log_monitors, open_board
 from trainer.watch import DivergedError, Watch, mean_cosine
 from trainer.workdir import TENSORBOARD, claim, mark_failed
 
@@ -129,7 +130,7 @@ def train_and_evaluate(
         )
 
         # 5. The steps.
-        writer = tf.summary.create_file_writer(str(work / TENSORBOARD))
+        writer = open_board(work / TENSORBOARD, config)
         try:
             loss = _run_steps(
                 config, dataset, model, optimizer, checkpoints, interruption,
@@ -149,6 +150,7 @@ def train_and_evaluate(
             source=work.resolve().name, split="test", output=work, console=console, others=others,
             training_logs=work / TENSORBOARD,
         )  # fmt: skip
+        close_board(writer, work / TENSORBOARD, dataset, model, metrics, step=int(optimizer.step))
         return Result(steps=int(optimizer.step), loss=loss, metrics=metrics)
 
 
@@ -207,6 +209,7 @@ def _run_steps(
                         rate = optimizer.adamw.learning_rate
                         tf.summary.scalar("train/learning_rate", rate, step)
                         tf.summary.scalar("train/item_cosine", cosine, step)
+                        log_monitors(model, step, day=train_end)
                         watch.check_cosine(step, cosine, last_good=checkpoints.last_good)
                     due = step % train.checkpoint_every_steps == 0 or step % steps_per_epoch == 0
                     if due or interruption.requested:
