@@ -44,6 +44,7 @@ setup(
         "serving",
         "trainer",
         "trainer.baselines",
+        "trainer.losses",
         "trainer.report",
     ],
     package_data={"preprocessing.description": ["*.j2"], "trainer.report": ["*.j2"]},

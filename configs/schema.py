@@ -136,6 +136,8 @@ class Model:
         cross_rank: rank of their matrices; 0 for full rank.
         dropout: share of residual units dropped in training.
         temperature: scores are dot products divided by it.
+        learn_temperature: learn it, from there, within `temperature_bounds`.
+        temperature_bounds: least and greatest.
     """
 
     embedding_dim: int = 128
@@ -145,27 +147,128 @@ class Model:
     cross_rank: int = 0
     dropout: float = 0.1
     temperature: float = 0.05
+    learn_temperature: bool = False
+    temperature_bounds: tuple[float, float] = (0.01, 1.0)
+
+
+class LossKind(enum.Enum):
+    """What the scores of positive and negatives are held to (docs/losses.md)."""
+
+    SAMPLED_SOFTMAX = "sampled_softmax"
+    FULL_SOFTMAX = "full_softmax"  # every known item is a candidate of every row
+    BCE = "bce"
+    TRIPLET = "triplet"
+    BPR = "bpr"
 
 
 class Correction(enum.Enum):
-    """How the sampled softmax makes up for popular items being sampled more often."""
+    """How the loss makes up for popular items being sampled more often."""
 
     EXPECTED_COUNT = "expected_count"
     LOGQ = "logq"
     NONE = "none"
 
 
+class Duplicates(enum.Enum):
+    """What an item counts that was drawn more than once in a batch."""
+
+    KEPT = "kept"  # as often as it was drawn
+    REMOVED = "removed"  # once
+
+
+class Frequency(enum.Enum):
+    """Where the share of an item among the train rows comes from."""
+
+    COUNTED = "counted"  # in the dataset
+    STREAMING = "streaming"  # estimated while training, for data that shifts
+
+
+FULL_SOFTMAX_MAX_ITEMS = 100_000
+
+
 @dataclass(slots=True, kw_only=True)
 class Loss:
-    """Sampled softmax.
+    """The loss and its negatives; the negatives may be mixed in any way.
 
     Attributes:
-        correction: bias correction.
-        uniform_negatives: items drawn uniformly from the catalog beside the batch's own.
+        kind: which loss.
+        correction: bias correction; no concern of the full softmax.
+        duplicates: whether an item that was drawn n times counts n times.
+        in_batch_negatives: the batch's positives are negatives for one another.
+        uniform_negatives: items drawn uniformly from the catalog for each batch.
+        impressed_negatives: of what a row's user was shown before it and passed over, the newest
+            so many; 0 for none.
+        memory_size: positives of earlier batches whose vectors are kept as negatives, once the
+            learning rate is warmed up; 0 for none.
+        symmetric: also tell the right user from others for each item, at equal weight; sampled
+            softmax only.
+        label_smoothing: share of the target that is spread over the negatives; softmaxes only.
+        margin: by which a positive's cosine should lead; triplet only.
+        frequency: where shares of items come from.
+        frequency_arrays: of the streaming estimator, each with a hash of its own.
+        frequency_buckets: in each array.
+        frequency_rate: weight of a new gap between appearances in its mean.
     """
 
+    kind: LossKind = LossKind.SAMPLED_SOFTMAX
     correction: Correction = Correction.EXPECTED_COUNT
+    duplicates: Duplicates = Duplicates.KEPT
+    in_batch_negatives: bool = True
     uniform_negatives: int = 1_024
+    impressed_negatives: int = 0
+    memory_size: int = 0
+    symmetric: bool = False
+    label_smoothing: float = 0.0
+    margin: float = 0.2
+    frequency: Frequency = Frequency.COUNTED
+    frequency_arrays: int = 3
+    frequency_buckets: int = 1_000_000
+    frequency_rate: float = 0.01
+
+    def validate(self) -> None:
+        """Raises `UserError` naming the field that is wrong."""
+        for name in ("uniform_negatives", "impressed_negatives", "memory_size"):
+            value = getattr(self, name)
+            require(value >= 0, f"loss.{name}", value, "0 or more")
+        is_softmax = self.kind in (LossKind.SAMPLED_SOFTMAX, LossKind.FULL_SOFTMAX)
+        require(
+            0.0 <= self.label_smoothing < 1.0 and (is_softmax or not self.label_smoothing),
+            "loss.label_smoothing",
+            self.label_smoothing,
+            "a share in [0, 1), of a softmax",
+        )
+        require(
+            not self.symmetric
+            or (self.kind is LossKind.SAMPLED_SOFTMAX and self.in_batch_negatives),
+            "loss.symmetric",
+            self.symmetric,
+            "sampled_softmax with in-batch negatives",
+        )
+        if self.kind is LossKind.FULL_SOFTMAX:
+            for name, plain in (
+                ("impressed_negatives", 0),
+                ("memory_size", 0),
+                ("duplicates", Duplicates.KEPT),
+                ("frequency", Frequency.COUNTED),
+            ):
+                value = getattr(self, name)
+                require(
+                    value == plain,
+                    f"loss.{name}",
+                    getattr(value, "value", value),
+                    f"{getattr(plain, 'value', plain)}: the full softmax samples nothing",
+                )
+        else:
+            require(
+                self.in_batch_negatives or self.uniform_negatives > 0,
+                "loss.uniform_negatives",
+                self.uniform_negatives,
+                "some, or in_batch_negatives: other sources may have nothing for a row",
+            )
+        _require_positive(
+            self, "loss", ("margin", "frequency_arrays", "frequency_buckets", "frequency_rate")
+        )
+        require(self.frequency_rate < 1.0, "loss.frequency_rate", self.frequency_rate, "below 1")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -353,6 +456,25 @@ class Config:
             "model",
             ("embedding_dim", "residual_width", "temperature"),
         )
+        low, high = self.model.temperature_bounds
+        require(
+            0.0 < low < high,
+            "model.temperature_bounds",
+            self.model.temperature_bounds,
+            "two positive numbers, the lesser first",
+        )
+        require(
+            not self.model.learn_temperature or low < self.model.temperature < high,
+            "model.temperature",
+            self.model.temperature,
+            f"a number between the bounds, {low} and {high}, to learn it",
+        )
+        require(
+            not self.model.learn_temperature or self.loss.kind is not LossKind.TRIPLET,
+            "model.learn_temperature",
+            self.model.learn_temperature,
+            "false: the triplet loss is on cosines and knows of no temperature",
+        )
         _require_positive(
             self.train,
             "train",
@@ -386,12 +508,7 @@ class Config:
             self.train.max_item_cosine,
             "a cosine in (0, 1]",
         )
-        require(
-            self.loss.uniform_negatives >= 0,
-            "loss.uniform_negatives",
-            self.loss.uniform_negatives,
-            "0 or more",
-        )
+        self.loss.validate()
         self.eval.validate()
         return self
 

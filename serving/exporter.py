@@ -67,7 +67,7 @@ def export(
         searcher,
         dataset.catalog,
         config=config.export,
-        temperature=config.model.temperature,
+        temperature=float(model.temperature()),
     )
     version = next_version(output) if version is None else version
     with building(output, version) as place:

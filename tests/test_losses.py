@@ -1,154 +1,181 @@
+"""The contract of every loss, and what each is by hand."""
+
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from configs.schema import Correction
-from trainer.losses import sampled_softmax
+from configs.schema import Loss as LossConfig
+from configs.schema import LossKind
+from trainer.losses import MASKED, BinaryCrossEntropy, Loss, Scores, make_loss
 
-ITEMS, ROWS, UNIFORM = 30, 16, 8
+ROWS, COLUMNS, TEMPERATURE, MARGIN, SMOOTHING, BIAS = 5, 7, 0.1, 0.3, 0.1, -0.7
+
+Arrays = dict[str, np.ndarray]
 
 
-def batch(seed: int, *, users: int = 10) -> dict[str, np.ndarray]:
-    """A batch drawn as the input pipeline draws it: positives by q, then uniform negatives."""
+def arrays(seed: int = 0) -> Arrays:
+    """A batch; row 0 has one negative masked, row 1 all but one, row 2 all."""
     rng = np.random.default_rng(seed)
-    q = 1 / np.arange(1, ITEMS + 1)
-    q /= q.sum()
-    positive = rng.choice(ITEMS, ROWS, p=q)
-    user = rng.integers(0, users, ROWS)
-    uniform = rng.integers(0, ITEMS, UNIFORM)
-    candidates, copies = np.unique(np.concatenate([positive, uniform]), return_counts=True)
-    masked = [
-        (row, column)
-        for row in range(ROWS)
-        for column, item in enumerate(candidates)
-        if any(user[other] == user[row] and positive[other] == item for other in range(ROWS))
-    ]
+    log_weight = rng.normal(size=(ROWS, COLUMNS)).astype(np.float32)
+    log_weight[0, 3] = log_weight[1, 1:] = log_weight[2] = MASKED
     return {
-        "scores": rng.normal(size=(ROWS, ITEMS)).astype(np.float32),
-        "q": q,
-        "positive": positive,
-        "candidates": candidates,
-        "positive_index": np.searchsorted(candidates, positive),
-        "masked": np.array(masked, np.int64),
-        "copies": copies.astype(np.float32),
-        "rows_of_user": np.array([(user == each).sum() for each in user], np.float32),
-        "user": user,
-        "uniform": uniform,
+        "positive": rng.normal(2, 3, ROWS).astype(np.float32),
+        "negatives": rng.normal(0, 3, (ROWS, COLUMNS)).astype(np.float32),
+        "log_weight": log_weight,
+        "positive_log_weight": np.zeros(ROWS, np.float32),
+        "temperature": np.float32(TEMPERATURE),
     }
 
 
-def by_library(b: dict[str, np.ndarray], correction: Correction, scores=None) -> tf.Tensor:
-    scores = tf.constant(b["scores"]) if scores is None else scores
-    return sampled_softmax(
-        tf.gather(scores, b["candidates"], axis=1),
-        positive_index=tf.constant(b["positive_index"]),
-        masked=tf.constant(b["masked"]),
-        copies=tf.constant(b["copies"]),
-        share=tf.constant(b["q"][b["candidates"]], tf.float32),
-        rows_of_user=tf.constant(b["rows_of_user"]),
-        uniform=UNIFORM,
-        num_items=ITEMS,
-        correction=correction,
+def scores(of: Arrays) -> Scores:
+    return Scores(**{name: tf.convert_to_tensor(value) for name, value in of.items()})
+
+
+def make(kind: LossKind, smoothing: float = 0.0) -> Loss:
+    loss = make_loss(LossConfig(kind=kind, margin=MARGIN, label_smoothing=smoothing))
+    if isinstance(loss, BinaryCrossEntropy):
+        loss.bias.assign(BIAS)
+    return loss
+
+
+def softplus(x: float) -> float:
+    return float(np.log1p(np.exp(-abs(x))) + max(x, 0))
+
+
+def softmax_by_hand(positive: float, negatives: list[tuple[float, float]]) -> float:
+    return -np.log(np.exp(positive) / (np.exp(positive) + sum(w * np.exp(s) for s, w in negatives)))
+
+
+def smoothed_by_hand(positive: float, negatives: list[tuple[float, float]]) -> float:
+    """The target is 1 - e on the positive and e over the negatives by weight."""
+    if not negatives:
+        return softmax_by_hand(positive, negatives)
+    total = np.exp(positive) + sum(w * np.exp(s) for s, w in negatives)
+    weights = sum(w for _, w in negatives)
+    return -(1 - SMOOTHING) * np.log(np.exp(positive) / total) - SMOOTHING * sum(
+        w / weights * np.log(np.exp(s) / total) for s, w in negatives
     )
 
 
-def by_definition(b: dict[str, np.ndarray], correction: Correction) -> np.ndarray:
-    """Row by row and draw by draw, duplicates kept, in float64."""
-    drawn = np.concatenate([b["positive"], b["uniform"]])
+def mean(values: list[tuple[float, float]]) -> float:
+    """Weighted mean of (value, weight); 0 of nothing."""
+    return sum(v * w for v, w in values) / sum(w for _, w in values) if values else 0.0
+
+
+def bce_by_hand(positive: float, negatives: list[tuple[float, float]]) -> float:
+    sigmoid = 1 / (1 + np.exp(-(positive + BIAS)))
+    return -np.log(sigmoid) + mean(
+        [(-np.log(1 - 1 / (1 + np.exp(-(s + BIAS)))), w) for s, w in negatives]
+    )
+
+
+def bpr_by_hand(positive: float, negatives: list[tuple[float, float]]) -> float:
+    return mean([(-np.log(1 / (1 + np.exp(s - positive))), w) for s, w in negatives])
+
+
+def triplet_by_hand(positive: float, negatives: list[tuple[float, float]]) -> float:
+    return mean([(max(0.0, MARGIN + TEMPERATURE * (s - positive)), w) for s, w in negatives])
+
+
+ByHand = Callable[[float, list[tuple[float, float]]], float]
+CASES: dict[str, tuple[LossKind, float, ByHand]] = {
+    "sampled_softmax": (LossKind.SAMPLED_SOFTMAX, 0.0, softmax_by_hand),
+    "sampled_softmax, smoothed": (LossKind.SAMPLED_SOFTMAX, SMOOTHING, smoothed_by_hand),
+    "full_softmax": (LossKind.FULL_SOFTMAX, 0.0, softmax_by_hand),
+    "bce": (LossKind.BCE, 0.0, bce_by_hand),
+    "triplet": (LossKind.TRIPLET, 0.0, triplet_by_hand),
+    "bpr": (LossKind.BPR, 0.0, bpr_by_hand),
+}
+each_loss = pytest.mark.parametrize("case", CASES)
+
+
+def test_no_loss_is_without_a_case() -> None:
+    assert {kind for kind, _, _ in CASES.values()} == set(LossKind)
+
+
+def by_hand(of: Arrays, case: str) -> np.ndarray:
+    """Row by row in float64, masked columns left out by hand."""
     losses = []
     for row in range(ROWS):
-        own = {b["positive"][other] for other in range(ROWS) if b["user"][other] == b["user"][row]}
-        others = ROWS - (b["user"] == b["user"][row]).sum()
-        scores = b["scores"][row].astype(np.float64)
-        positive = scores[b["positive"][row]]
-        logq = np.log(ROWS * b["q"] + UNIFORM / ITEMS)
-        if correction is Correction.LOGQ:
-            positive -= logq[b["positive"][row]]
-        total = np.exp(positive)
-        for item in drawn:
-            if item in own:
-                continue
-            shift = {
-                Correction.EXPECTED_COUNT: np.log(others * b["q"][item] + UNIFORM / ITEMS),
-                Correction.LOGQ: logq[item],
-                Correction.NONE: 0.0,
-            }[correction]
-            total += np.exp(scores[item] - shift)
-        losses.append(np.log(total) - positive)
+        negatives = [
+            (float(s), float(np.exp(w)))
+            for s, w in zip(of["negatives"][row], of["log_weight"][row].astype(float), strict=True)
+            if w > MASKED / 2
+        ]
+        losses.append(CASES[case][2](float(of["positive"][row]), negatives))
     return np.array(losses)
 
 
-@pytest.mark.parametrize("correction", list(Correction))
-@pytest.mark.parametrize("users", [1, 4, 1_000])
-def test_equals_its_definition(correction: Correction, users: int) -> None:
-    b = batch(3, users=users)
-    np.testing.assert_allclose(by_library(b, correction), by_definition(b, correction), rtol=2e-5)
+@each_loss
+def test_value_by_hand(case: str) -> None:
+    kind, smoothing, _ = CASES[case]
+    of = arrays()
+    losses = make(kind, smoothing)(scores(of)).numpy()
+    assert losses.shape == (ROWS,)
+    np.testing.assert_allclose(losses, by_hand(of, case), rtol=2e-5, atol=1e-6)
+    assert (losses >= 0).all()
 
 
-@pytest.mark.parametrize("correction", list(Correction))
-def test_gradient_by_finite_differences(correction: Correction) -> None:
-    b = batch(5)
-    scores = tf.Variable(b["scores"])
+@each_loss
+def test_gradient_by_finite_differences(case: str) -> None:
+    kind, smoothing, _ = CASES[case]
+    loss, of = make(kind, smoothing), arrays(1)
+    at = scores(of)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(by_library(b, correction, scores))
-    gradient = tf.convert_to_tensor(tape.gradient(loss, scores)).numpy()
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        row, item = rng.integers(ROWS), b["candidates"][rng.integers(len(b["candidates"]))]
-        moved = dict(b, scores=b["scores"].astype(np.float64))
-        step = np.zeros_like(moved["scores"])
-        step[row, item] = 1e-4
-        up = by_definition(dict(moved, scores=moved["scores"] + step), correction).sum()
-        down = by_definition(dict(moved, scores=moved["scores"] - step), correction).sum()
-        np.testing.assert_allclose(gradient[row, item], (up - down) / 2e-4, atol=2e-4)
+        tape.watch([at.positive, at.negatives])
+        total = tf.reduce_sum(loss(at))
+    gradients = tape.gradient(total, [at.positive, at.negatives], unconnected_gradients="zero")
+    step = 1e-4
+    for name, gradient in zip(("positive", "negatives"), gradients, strict=True):
+        found = np.zeros(of[name].shape)
+        for cell in np.ndindex(of[name].shape):
+            sides = []
+            for sign in (1, -1):
+                moved = {n: np.array(v, np.float64) for n, v in of.items()}
+                moved[name][cell] += sign * step
+                sides.append(by_hand(moved, case).sum())
+            found[cell] = (sides[0] - sides[1]) / (2 * step)
+        np.testing.assert_allclose(gradient.numpy(), found, atol=2e-4, err_msg=name)
+        assert np.abs(found).max() > 0.01
 
 
-def test_masked_candidates_have_no_influence() -> None:
-    b = batch(7, users=3)
-    hidden = b["scores"].copy()
-    for row, column in b["masked"]:
-        item = b["candidates"][column]
-        if item != b["positive"][row]:
-            hidden[row, item] = 50.0
-    changed = by_library(dict(b, scores=hidden), Correction.EXPECTED_COUNT)
-    assert not np.array_equal(hidden, b["scores"])
-    np.testing.assert_array_equal(changed, by_library(b, Correction.EXPECTED_COUNT))
+@each_loss
+def test_masked_candidates_have_no_influence(case: str) -> None:
+    kind, smoothing, _ = CASES[case]
+    loss, of = make(kind, smoothing), arrays()
+    masked = of["log_weight"] < MASKED / 2
+    assert masked.any()
+    high = dict(of, negatives=np.where(masked, 80.0, of["negatives"]).astype(np.float32))
+    np.testing.assert_array_equal(loss(scores(high)), loss(scores(of)))
+    at = scores(high)
+    with tf.GradientTape() as tape:
+        tape.watch(at.negatives)
+        total = tf.reduce_sum(loss(at))
+    assert not tape.gradient(total, at.negatives).numpy()[masked].any()
 
 
-def test_finite_at_extreme_logits_and_in_half_precision() -> None:
-    b = batch(9)
-    for scores in (b["scores"] * 1e4, b["scores"].astype(np.float16)):
-        loss = by_library(b, Correction.EXPECTED_COUNT, tf.constant(scores))
-        assert loss.dtype == tf.float32
-        assert np.isfinite(loss).all()
+@each_loss
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_finite_at_extreme_logits(case: str, scale: float) -> None:
+    kind, smoothing, _ = CASES[case]
+    of = arrays(2)
+    at = scores(
+        dict(of, positive=-scale * np.abs(of["positive"]), negatives=scale * of["negatives"])
+    )
+    with tf.GradientTape() as tape:
+        tape.watch([at.positive, at.negatives])
+        losses = make(kind, smoothing)(at)
+    gradients = tape.gradient(losses, [at.positive, at.negatives], unconnected_gradients="zero")
+    for each in (losses, *gradients):
+        assert each.dtype == tf.float32
+        assert np.isfinite(each).all()
 
 
-def normaliser_ratio(correction: Correction, *, batches: int, users: int) -> np.ndarray:
-    """The estimated normaliser over the true one, mean over the rows of each batch: [batches].
-
-    The true one is the sum of exp(score) over the items that are no positive of the row's user.
-    Popular items score high, as they do in a trained model.
-    """
-    ratios = []
-    for seed in range(batches):
-        b = batch(seed + 100, users=users)
-        b["scores"] = (0.3 * b["scores"] + np.log(b["q"] * ITEMS)).astype(np.float32)
-        positive = b["scores"][np.arange(ROWS), b["positive"]]
-        loss = by_library(b, correction).numpy()
-        estimate = np.exp(loss + positive) - np.exp(positive)
-        own = (b["user"][:, None] == b["user"]) @ np.eye(ITEMS)[b["positive"]] > 0
-        truth = np.where(own, 0, np.exp(b["scores"])).sum(1)
-        ratios.append((estimate / truth).mean())
-    return np.array(ratios)
-
-
-@pytest.mark.parametrize("users", [4, 1_000_000])
-def test_expected_count_estimates_the_normaliser_without_bias(users: int) -> None:
-    ratio = normaliser_ratio(Correction.EXPECTED_COUNT, batches=150, users=users)
-    error = 4 * ratio.std() / np.sqrt(len(ratio))
-    assert error < 0.05
-    assert abs(ratio.mean() - 1) < error
-
-
-def test_without_correction_the_normaliser_is_biased() -> None:
-    assert abs(normaliser_ratio(Correction.NONE, batches=50, users=1_000_000).mean() - 1) > 0.3
+def test_the_bias_of_bce_is_learnt() -> None:
+    loss = make(LossKind.BCE)
+    assert [v.name for v in loss.trainable_variables] == ["loss_bias:0"]
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(loss(scores(arrays())))
+    assert abs(float(tape.gradient(total, loss.trainable_variables)[0])) > 0.1

@@ -10,9 +10,10 @@ from configs.errors import UserError
 from configs.schema import Config
 from preprocessing import manifest as manifests
 from tests.conftest import QUIET
+from trainer.candidates import sampling_of
 from trainer.checkpoints import CHECKPOINTS, Checkpoints
 from trainer.dataset import open_dataset
-from trainer.input import sampling_of, train_batches
+from trainer.input import train_batches
 from trainer.model import TwoTower
 from trainer.optimizers import Optimizer
 from trainer.train import train_and_evaluate

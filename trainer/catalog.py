@@ -41,6 +41,11 @@ class DailyCounts:
         """One number for an item on a day; works on NumPy and TensorFlow int64 alike."""
         return item * (1 << _DAY_BITS) + day
 
+    @staticmethod
+    def item_and_day(key: Any) -> tuple[Any, Any]:
+        """The item and the day of a `key_of`."""
+        return key // (1 << _DAY_BITS), key % (1 << _DAY_BITS)
+
     def at(self, item: npt.NDArray[np.int64], day: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Counts as of the start of `day`: int64 [n, statistics], zeros before the first event."""
         if not len(self.key):

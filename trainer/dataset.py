@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow.dataset as pads
 import tensorflow as tf
 
@@ -135,3 +136,12 @@ def load_interactions(dataset: Dataset, splits: Sequence[str]) -> Interactions:
         num_items=dataset.catalog.size,
         end_time=int(time.max()) + 1 if len(time) else 0,
     )
+
+
+def load_user_counts(dataset: Dataset) -> dict[str, int]:
+    """Train rows by user id, of users that have any."""
+    files = [str(dataset.root / f.name) for f in dataset.manifest.part("users")]
+    ids = pads.dataset(files).to_table(columns=[USER_ID])[USER_ID]
+    counts = np.bincount(load_interactions(dataset, ["train"]).user)
+    some = np.flatnonzero(counts)
+    return dict(zip(ids.take(some).to_pylist(), counts[some].tolist(), strict=True))

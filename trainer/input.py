@@ -1,16 +1,15 @@
-"""Packed records to batches, with tf.data: shuffling, look-ups, negatives, in whole batches."""
+"""Packed records to batches, with tf.data: shuffling, look-ups, candidates, in whole batches."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from configs.schema import Config
-from preprocessing.features import LENGTH_SUFFIX, TIMESTAMP, USER_ID, Column, DType, FeatureSpec
+from preprocessing.features import LENGTH_SUFFIX, TIMESTAMP, Column, DType, FeatureSpec
 from preprocessing.manifest import Manifest
-from trainer.catalog import Catalog
+from trainer.candidates import Sampling, candidates_of
 
 _TF_DTYPE = {DType.INT64: tf.int64, DType.FLOAT: tf.float32, DType.BYTES: tf.string}
 
@@ -57,33 +56,6 @@ def to_dense(rows: Mapping[str, tf.Tensor], columns: Sequence[Column]) -> Rows:
                 default_value=pad, shape=[None, column.max_length]
             )
     return dense
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """What the loss must know of how a batch's negatives came about.
-
-    Attributes:
-        train_count: int64 [items + 1], train rows by positive item.
-        num_known: uniform negatives are drawn from ids 1..num_known.
-        uniform: how many of them in a batch.
-        by_day: whether an item's features differ by day, so that a candidate is (item, day).
-    """
-
-    train_count: np.ndarray
-    num_known: int
-    uniform: int
-    by_day: bool
-
-
-def sampling_of(config: Config, spec: FeatureSpec, catalog: Catalog) -> Sampling:
-    """The sampling that a config asks for."""
-    return Sampling(
-        train_count=catalog.train_count,
-        num_known=catalog.num_known,
-        uniform=config.loss.uniform_negatives,
-        by_day=spec.has_daily_items,
-    )
 
 
 def train_batches(
@@ -138,7 +110,8 @@ def train_batches(
 
     def finish(batch: Rows, index: tf.Tensor) -> dict[str, tf.Tensor]:
         draw = tf.stack([tf.constant(seed + 7, tf.int64), index + skip_batches])
-        return {**look_up(batch), **_candidates(batch, spec, sampling, draw)}
+        history = batch[spec.history_item_column]
+        return {**look_up(batch), **candidates_of(batch, history, sampling, draw)}
 
     return tf.data.Dataset.zip(rows, index).map(finish, num_parallel_calls=2).prefetch(4)
 
@@ -166,68 +139,3 @@ def parse_block(serialized: tf.Tensor, columns: Sequence[Column]) -> Rows:
             flat = tf.reshape(flat, [-1, column.length])
         rows[column.name] = flat
     return to_dense(rows, columns)
-
-
-def _candidates(
-    batch: Rows, spec: FeatureSpec, sampling: Sampling, draw: tf.Tensor
-) -> dict[str, tf.Tensor]:
-    """Distinct items and candidates of a batch, what each row may not see, and sampling counts.
-
-    A candidate is a distinct item, or a distinct (item, day) where item features differ by day.
-    A row's masked candidates are all copies of the items of its user's rows in this batch: its own
-    positive and what else the user liked.
-    """
-    positive, day, history = batch["item"], batch["day"], batch[spec.history_item_column]
-    rows = tf.shape(positive, tf.int64)[0]
-    seeds = tf.unstack(tf.random.split(tf.cast(draw, tf.int32), 2))
-    uniform = tf.random.stateless_uniform(
-        [sampling.uniform], seeds[0], 1, sampling.num_known + 1, tf.int64
-    )
-    day_row = tf.random.stateless_uniform([sampling.uniform], seeds[1], 0, rows, tf.int64)
-    drawn_item = tf.concat([positive, uniform], 0)
-    drawn_day = tf.concat([day, tf.gather(day, day_row)], 0)
-    if not sampling.by_day:
-        drawn_day = tf.zeros_like(drawn_day)
-
-    key, candidate_of, count = tf.unique_with_counts(drawn_item * (1 << 20) + drawn_day, tf.int64)
-    candidate_item, candidate_day = key // (1 << 20), key % (1 << 20)
-
-    flat_history = tf.reshape(history, [-1])
-    distinct, index = tf.unique(tf.concat([candidate_item, flat_history], 0), tf.int64)
-    num_candidates = tf.shape(key, tf.int64)[0]
-    candidate_index, history_index = index[:num_candidates], index[num_candidates:]
-
-    user = tf.strings.to_hash_bucket_fast(batch[USER_ID], 1 << 62)
-    _, user_index, rows_of_user = tf.unique_with_counts(user, tf.int64)
-    by_user = tf.argsort(user_index, stable=True)
-    rows_by_user = tf.RaggedTensor.from_row_lengths(
-        tf.cast(by_user, tf.int64), rows_of_user, validate=False
-    )
-    others = tf.gather(rows_by_user, user_index)  # [B, rows of the row's user]
-    row, other = others.value_rowids(), others.flat_values
-    # From the items of those rows to every candidate of the same item.
-    by_item = tf.argsort(candidate_index, stable=True)
-    candidates_of_item = tf.RaggedTensor.from_value_rowids(
-        tf.cast(by_item, tf.int64),
-        tf.gather(candidate_index, by_item),
-        nrows=tf.shape(distinct, tf.int64)[0],
-        validate=False,
-    )
-    item_of_row = tf.gather(candidate_index, candidate_of[:rows])
-    masked = tf.gather(candidates_of_item, tf.gather(item_of_row, other))
-    masked_row = tf.gather(row, masked.value_rowids())
-    train_count = tf.constant(sampling.train_count, tf.float32)
-    return {
-        "distinct_item": distinct,
-        "history_index": tf.reshape(history_index, tf.shape(history)),
-        "history_mask": history >= 0,
-        "candidate_index": candidate_index,
-        "candidate_item": candidate_item,
-        "candidate_day": candidate_day,
-        "candidate_copies": tf.cast(count, tf.float32),
-        "candidate_share": tf.gather(train_count, candidate_item) / tf.reduce_sum(train_count),
-        "positive_index": candidate_of[:rows],
-        "masked": tf.stack([masked_row, masked.flat_values], 1),
-        "rows_of_user": tf.cast(tf.gather(rows_of_user, user_index), tf.float32),
-        "weight": batch["weight"],
-    }

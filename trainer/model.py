@@ -14,7 +14,9 @@ from trainer.encoders import EmbeddingTable, make_encoder
 from trainer.history import WindowMeans
 from trainer.input import PAD_ITEM
 from trainer.items import ItemEncoder
-from trainer.losses import sampled_softmax
+from trainer.losses import make_loss
+from trainer.negatives import Negatives
+from trainer.temperature import Temperature
 from trainer.towers import Tower
 
 _ITEMS_AT_ONCE = 16_384
@@ -53,6 +55,11 @@ class TwoTower(tfrs.Model):
         self.history = WindowMeans(spec.sequence[1], dropout=config.train.history_dropout)
         self.user_tower = Tower(config.model, name="user_tower")
         self.item_tower = Tower(config.model, name="item_tower")
+        self.temperature = Temperature(config.model)
+        self.negatives = Negatives(
+            config.loss, dim=config.model.embedding_dim, num_items=self.num_known, seed=seed
+        )
+        self.loss_function = make_loss(config.loss)
         self._build()
 
     def _build(self) -> None:
@@ -106,10 +113,23 @@ class TwoTower(tfrs.Model):
             blocks.append(embed(ids, tf.fill(tf.shape(ids), tf.constant(day, tf.int64))).numpy())
         return np.concatenate(blocks)
 
-    def compute_loss(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        """Weighted mean of the sampled softmax over a batch of `trainer.input.train_batches`.
+    def compute_loss(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        training: bool = False,
+        use_memory: tf.Tensor | bool = False,
+    ) -> tf.Tensor:
+        """Weighted mean of the loss over a batch of `trainer.input.train_batches`.
 
         The item tower runs once for each distinct candidate of the batch.
+
+        Args:
+            inputs: the batch.
+            training: whether units and items drop out.
+            use_memory: bool [], whether items of earlier batches are negatives too.
+
+        Returns:
+            float32 [].
         """
         static = self.items(tf.maximum(inputs["distinct_item"], 0), training=training)
         users = self._user_vectors(
@@ -119,17 +139,10 @@ class TwoTower(tfrs.Model):
         candidates = self.item_tower(
             tf.concat([tf.gather(static, inputs["candidate_index"]), daily], -1), training=training
         )
-        losses = sampled_softmax(
-            tf.matmul(users, candidates, transpose_b=True) / self.config.model.temperature,
-            positive_index=inputs["positive_index"],
-            masked=inputs["masked"],
-            copies=inputs["candidate_copies"],
-            share=inputs["candidate_share"],
-            rows_of_user=inputs["rows_of_user"],
-            uniform=self.config.loss.uniform_negatives,
-            num_items=self.num_known,
-            correction=self.config.loss.correction,
+        scores = self.negatives.score(
+            users, candidates, inputs, temperature=self.temperature(), use_memory=use_memory
         )
+        losses = sum(self.loss_function(each) for each in scores) / len(scores)
         return tf.math.divide_no_nan(
             tf.reduce_sum(losses * inputs["weight"]), tf.reduce_sum(inputs["weight"])
         )

@@ -88,7 +88,7 @@ class Optimizer(tf.Module):
         self.adamw = tf.keras.optimizers.AdamW(
             schedules[1], weight_decay=config.weight_decay, jit_compile=False
         )
-        self.adamw.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        self.adamw.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "temperature"])
         self.adamw.build(dense)
 
     def minimize(self, loss: tf.Tensor, tape: tf.GradientTape) -> tf.Tensor:

@@ -17,8 +17,6 @@ from trainer.catalog import Catalog
 from trainer.dataset import Dataset
 from trainer.model import TwoTower
 
-"""TensorBoard's directory in that of the run."""
-
 METADATA = "items.tsv"
 """Beside the items' checkpoint in TensorBoard's directory: a line for each row of `VECTORS`."""
 

@@ -23,10 +23,11 @@ from configs.schema import Config
 from preprocessing import manifest as manifests
 from preprocessing.features import SECONDS_PER_DAY
 from preprocessing.manifest import Verify
+from trainer.candidates import sampling_of
 from trainer.checkpoints import Checkpoints
-from trainer.dataset import Dataset, open_dataset
+from trainer.dataset import Dataset, load_user_counts, open_dataset
 from trainer.evaluation import MODEL, evaluate
-from trainer.input import sampling_of, train_batches
+from trainer.input import train_batches
 from trainer.interruption import Interruption
 from trainer.lists import load_lists
 from trainer.model import TwoTower
@@ -168,7 +169,10 @@ def _run_steps(
 ) -> float | None:
     """Trains from the optimiser's step to the last; returns the loss of the last logged steps."""
     train = config.train
-    sampling = sampling_of(config, dataset.spec, dataset.catalog)
+    sampling = sampling_of(
+        config, dataset.spec, dataset.catalog,
+        user_count=load_user_counts(dataset) if config.loss.symmetric else None,
+    )  # fmt: skip
     total_steps = steps_per_epoch * train.epochs
     step = int(optimizer.step)
     train_end = dataset.manifest.splits.validation_time // SECONDS_PER_DAY
@@ -177,7 +181,8 @@ def _run_steps(
     @tf.function(reduce_retracing=True)
     def train_step(batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
-            loss = model.compute_loss(batch, training=True)
+            warm = optimizer.step >= optimizer.warmup_steps
+            loss = model.compute_loss(batch, training=True, use_memory=warm)
         return loss, optimizer.minimize(loss, tape)
 
     mean_loss = None
@@ -209,6 +214,7 @@ def _run_steps(
                         rate = optimizer.adamw.learning_rate
                         tf.summary.scalar("train/learning_rate", rate, step)
                         tf.summary.scalar("train/item_cosine", cosine, step)
+                        tf.summary.scalar("train/temperature", model.temperature(), step)
                         log_monitors(model, step, day=train_end)
                         watch.check_cosine(step, cosine, last_good=checkpoints.last_good)
                     due = step % train.checkpoint_every_steps == 0 or step % steps_per_epoch == 0

@@ -1,0 +1,128 @@
+"""Candidates of a batch, against a reference that goes through its rows."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.candidates import IMPRESSED_ITEM, Sampling, candidates_of
+
+ITEMS, ROWS, UNIFORM = 20, 12, 7
+KNOWN = 18  # the last two came after train
+
+
+def rows(seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {
+        "user_id": rng.choice([b"ann", b"bob", b"cy", b"dee", b"eve"], ROWS),
+        "item": rng.integers(1, KNOWN + 1, ROWS),
+        "day": rng.integers(100, 103, ROWS),
+        "weight": rng.random(ROWS).astype(np.float32),
+        IMPRESSED_ITEM: rng.integers(-1, KNOWN + 1, (ROWS, 4)),
+    }
+
+
+def sampling(**changes: Any) -> Sampling:
+    plain: dict[str, Any] = {
+        "train_count": np.arange(ITEMS + 1),
+        "num_known": KNOWN,
+        "in_batch": True,
+        "uniform": UNIFORM,
+        "impressed": 0,
+        "user_count": None,
+        "by_day": True,
+    }
+    return Sampling(**(plain | changes))
+
+
+def candidates(batch: dict[str, np.ndarray], how: Sampling) -> dict[str, np.ndarray]:
+    history = tf.constant(np.random.default_rng(0).integers(-1, ITEMS, (ROWS, 3)))
+    found = candidates_of(
+        {n: tf.constant(v) for n, v in batch.items()}, history, how, tf.constant([3, 4], tf.int64)
+    )
+    found["history"] = history
+    return {name: value.numpy() for name, value in found.items()}
+
+
+def dense(pairs: np.ndarray, found: dict[str, np.ndarray]) -> np.ndarray:
+    """Pairs as bool [ROWS, C]."""
+    mask = np.zeros((ROWS, len(found["candidate_copies"])), bool)
+    mask[tuple(pairs.T)] = True
+    return mask
+
+
+def liked(batch: dict[str, np.ndarray], row: int) -> set[int]:
+    """What the row's user likes in this batch."""
+    return set(batch["item"][batch["user_id"] == batch["user_id"][row]].tolist())
+
+
+@pytest.mark.parametrize("by_day", [False, True])
+@pytest.mark.parametrize("in_batch", [False, True])
+@pytest.mark.parametrize("impressed", [0, 3])
+@pytest.mark.parametrize("uniform", [0, UNIFORM, None])
+def test_candidates(by_day: bool, in_batch: bool, impressed: int, uniform: int | None) -> None:
+    batch = rows(1)
+    how = sampling(by_day=by_day, in_batch=in_batch, impressed=impressed, uniform=uniform)
+    found = candidates(batch, how)
+    item, day, copies = (found[f"candidate_{n}"] for n in ("item", "day", "copies"))
+    columns = len(copies)
+    assert len({*zip(item, day, strict=True)}) == len(item)
+    assert (day == 0).all() if not by_day else set(day) <= set(batch["day"])
+
+    # Each row's positive, and its day.
+    at = found["positive_index"]
+    np.testing.assert_array_equal(item[at], batch["item"])
+    if by_day:
+        np.testing.assert_array_equal(day[at], batch["day"])
+    # What is left of the copies, when the batch's own are taken off, was drawn uniformly.
+    drawn = copies.astype(int) - (np.bincount(at, minlength=columns) if in_batch else 0)
+    assert drawn.min() >= 0 and drawn.sum() == (KNOWN if uniform is None else uniform)
+    if uniform is None:
+        assert Counter(np.repeat(item[:columns], drawn)) == Counter(range(1, KNOWN + 1))
+    assert item.max() <= KNOWN
+    np.testing.assert_allclose(found["candidate_share"], item[:columns] / how.train_count.sum())
+
+    masked = dense(found["masked"], found)
+    for row in range(ROWS):
+        np.testing.assert_array_equal(masked[row], np.isin(item[:columns], [*liked(batch, row)]))
+    same = batch["user_id"][:, None] == batch["user_id"]
+    np.testing.assert_array_equal(found["rows_of_user"], same.sum(1))
+    np.testing.assert_array_equal(found["user"][:, None] == found["user"], same)
+    np.testing.assert_array_equal(found["weight"], batch["weight"])
+
+    distinct = found["distinct_item"]
+    np.testing.assert_array_equal(distinct[found["candidate_index"]], item)
+    np.testing.assert_array_equal(distinct[found["history_index"]], found["history"])
+    np.testing.assert_array_equal(found["history_mask"], found["history"] >= 0)
+
+    assert ("impressed_index" in found) == bool(impressed)
+    if not impressed:
+        assert columns == len(item)
+        return
+    also_masked = dense(found["impressed_masked"], found)
+    some = 0
+    for row in range(ROWS):
+        shown = batch[IMPRESSED_ITEM][row, :impressed]
+        expected = np.where((shown > 0) & ~np.isin(shown, [*liked(batch, row)]), shown, -1)
+        index = found["impressed_index"][row]
+        np.testing.assert_array_equal(np.where(index >= 0, item[index], -1), expected)
+        if by_day:
+            assert (day[index[index >= 0]] == batch["day"][row]).all()
+        np.testing.assert_array_equal(
+            also_masked[row], np.isin(item[:columns], expected[expected > 0])
+        )
+        some += (expected > 0).sum()
+    assert some > ROWS and len(item) > columns or uniform is None
+
+
+def test_shares_of_users() -> None:
+    table = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer([b"ann", b"bob"], [30.0, 12.0]), 0.0
+    )
+    batch = rows(2)
+    found = candidates(batch, sampling(user_count=table))
+    expected = [{b"ann": 30, b"bob": 12}.get(user, 0) / 210 for user in batch["user_id"]]
+    np.testing.assert_allclose(found["user_share"], expected, rtol=1e-6)
+    assert max(expected) > 0
