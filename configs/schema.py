@@ -65,6 +65,13 @@ class Seen(enum.Enum):
     POSITIVE = "positive"
 
 
+class DamagedFiles(enum.Enum):
+    """What becomes of a job that meets a gzip or Parquet file that is cut or damaged."""
+
+    FAIL = "fail"
+    QUARANTINE = "quarantine"  # no row of it is used, and the manifest names it
+
+
 @dataclass(slots=True, kw_only=True)
 class Data:
     """From logs to dataset.
@@ -80,7 +87,9 @@ class Data:
         min_timestamp: earlier events are malformed (UTC seconds).
         max_timestamp: later events are malformed (UTC seconds).
         max_watch_sec: a longer watch is malformed.
+        max_line_bytes: a longer line of JSON is malformed, and never held in memory whole.
         max_bad_fraction: the job fails when more lines than this share are malformed.
+        damaged_files: fail, or go on without them, when a file is cut or damaged.
         max_next_queries: `next` queries kept for each split, chosen by a hash of user and time.
         partitions: groups of users that are worked on together; more need less memory each.
         rows_per_record: rows packed in one record; 1 gives the ordinary one-row Examples.
@@ -96,7 +105,9 @@ class Data:
     min_timestamp: int = 631_152_000  # 1990-01-01
     max_timestamp: int = 4_102_444_800  # 2100-01-01
     max_watch_sec: float = 86_400.0
+    max_line_bytes: int = 1 << 20
     max_bad_fraction: float = free(0.01)
+    damaged_files: DamagedFiles = free(DamagedFiles.FAIL)
     max_next_queries: int = 20_000
     partitions: int = free(16)
     rows_per_record: int = free(1_024)
@@ -449,7 +460,9 @@ class Config:
                 protocol.value,
                 f"a protocol that data.split.by={self.data.split.by.value} makes queries for",
             )
-        _require_positive(self.data, "data", ("partitions", "rows_per_record", "shards"))
+        _require_positive(
+            self.data, "data", ("max_line_bytes", "partitions", "rows_per_record", "shards")
+        )
         _require_positive(self.describe, "describe", ("sample_rows", "bins", "head"))
         _require_positive(
             self.model,

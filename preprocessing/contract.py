@@ -77,10 +77,12 @@ class Table:
     Attributes:
         name: of the table and of its flag.
         fields: the columns that are read, by name.
+        max_line_bytes: a longer line of JSON is malformed.
     """
 
     name: str
     fields: Mapping[str, Field]
+    max_line_bytes: int
 
 
 def tables_of(spec: FeatureSpec) -> dict[str, Table]:
@@ -132,7 +134,10 @@ def tables_of(spec: FeatureSpec) -> dict[str, Table]:
             )
         if not found.required:
             table[feature.column] = replace(found, feature=found.feature or name)
-    return {table: Table(name=table, fields=known[table]) for table in TABLES}
+    return {
+        table: Table(name=table, fields=known[table], max_line_bytes=data.max_line_bytes)
+        for table in TABLES
+    }
 
 
 def _field_of(name: str, feature: Feature, max_timestamp: int) -> Field:

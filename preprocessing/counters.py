@@ -23,7 +23,8 @@ def of(summary: dict[str, Any], files: tuple[SourceFile, ...]) -> dict[str, Any]
     Returns:
         `total` and `files`, the counters of events in all and by path; `videos` and `users`, those
         of the other tables; `unknown_user` and `unknown_video`, valid events that name one that
-        its table does not have.
+        its table does not have; `quarantined`, the damaged files that were left out, each with what
+        is wrong with it.
     """
     by_file = {file.path: _of_events(summary, file) for file in files if file.table == "events"}
     has_users = any(file.table == "users" for file in files)
@@ -36,6 +37,11 @@ def of(summary: dict[str, Any], files: tuple[SourceFile, ...]) -> dict[str, Any]
         else {},
         "unknown_user": summary["unknown_user"] if has_users else 0,
         "unknown_video": summary["unknown_video"],
+        "quarantined": {
+            path: damage
+            for table in summary["tables"].values()
+            for path, damage in sorted(table["quarantined"].items())
+        },
     }
 
 

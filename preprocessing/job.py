@@ -1,6 +1,7 @@
 """A whole preprocessing job: checks what it was given, runs the pipeline, publishes the dataset."""
 
 import contextlib
+import errno
 import fcntl
 import io
 import json
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from configs.errors import UserError
-from configs.schema import Config
+from configs.schema import Config, DamagedFiles
 from configs.serialization import to_dict
 from preprocessing import counters
 from preprocessing import manifest as manifests
@@ -30,7 +31,7 @@ from preprocessing.manifest import Manifest, Splits
 from preprocessing.outputs import SUMMARY
 from preprocessing.pipeline import define_pipeline
 from preprocessing.progress import stage_lines, stderr_aside
-from preprocessing.sources import SourceFile, list_files, read_schema
+from preprocessing.sources import SourceFile, damage_of, list_files, read_schema
 from preprocessing.splits import check_dates
 from preprocessing.text import fingerprints
 
@@ -77,18 +78,16 @@ def preprocess(
     files = tuple(
         f for table in TABLES if table in tables for f in list_files(table, tables[table])
     )
-    _check_columns(files, contract)
+    _check_columns(files, contract, config.data.damaged_files)
 
-    with run_folder(output) as folder:
+    with run_folder(output) as folder, disk_full_is_said(output):
         with stage_lines(display), stderr_aside():
             _run(options, files=files, tables=contract, spec=spec, folder=str(folder))
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         (folder / SUMMARY).unlink()
         manifest = _manifest(config, spec, folder, summary, counters.of(summary, files))
         manifests.write(output, manifest)
-    for other in output.glob(f"{_RUN}*"):
-        if other != folder:
-            shutil.rmtree(other)
+    sweep(output, keep=folder)
 
     _show(manifest, display)
     total = manifest.counters["total"]
@@ -99,6 +98,7 @@ def preprocess(
         "items": manifest.rows("catalog"),
         "users": manifest.rows("users"),
         "dead_letter": manifest.rows("dead_letter"),
+        "quarantined": list(manifest.counters["quarantined"]),
         "bytes": sum(file.size for file in manifest.files),
         "seconds": round(time.monotonic() - started, 1),
     }
@@ -121,10 +121,14 @@ def _options(arguments: Sequence[str]) -> PipelineOptions:
     return options
 
 
-def _check_columns(files: tuple[SourceFile, ...], contract: Mapping[str, Table]) -> None:
+def _check_columns(
+    files: tuple[SourceFile, ...], contract: Mapping[str, Table], damaged: DamagedFiles
+) -> None:
     """Checks what can be known before a row is read."""
     for name, table in contract.items():
         of_table = [file for file in files if file.table == name]
+        if damaged is DamagedFiles.QUARANTINE:
+            of_table = [f for f in of_table if not f.is_parquet or not damage_of(f)] or of_table
         names: set[str] = set()
         for file in of_table:
             if file.is_parquet:
@@ -162,6 +166,22 @@ def _run(options: PipelineOptions, **of_pipeline: Any) -> None:
 
 
 @contextlib.contextmanager
+def disk_full_is_said(output: Path) -> Iterator[None]:
+    """Turns an error of a full disk, of this process or a worker's, into a line for the user."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # Beam makes the exception anew with a longer text and without its number.
+        full = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
+        found = next((text for text in full if text in str(error)), None)
+        if found is None:
+            raise
+        raise UserError(
+            f"--output: {output}: {found[0].lower()}{found[1:]}; nothing of this run is kept"
+        ) from None
+
+
+@contextlib.contextmanager
 def run_folder(output: Path) -> Iterator[Path]:
     """A fresh folder in `output` for this run alone, swept if the run fails."""
     if output.parts and _SCHEME.fullmatch(output.parts[0]):
@@ -193,6 +213,15 @@ def run_folder(output: Path) -> Iterator[Path]:
             raise
     finally:
         os.close(handle)
+
+
+def sweep(output: Path, *, keep: Path) -> None:
+    """Removes what earlier runs left, finished or not, beside the folder of the one that is."""
+    for other in output.glob(f"{_RUN}*"):
+        if other != keep:
+            shutil.rmtree(other)
+    for unfinished in manifests.unfinished(output):
+        unfinished.unlink()
 
 
 def _manifest(
@@ -248,6 +277,8 @@ def _show(manifest: Manifest, display: Console) -> None:
         else:
             table.add_row(name.replace("_", " "), f"{value:,}")
     display.print(table)
+    for damage in manifest.counters["quarantined"].values():
+        display.print(f"left out: {damage}", markup=False)
     table = RichTable(title="Dataset", title_justify="left")
     table.add_column("part")
     for name in ("files", "rows", "MB"):

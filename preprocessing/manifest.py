@@ -144,6 +144,11 @@ def write(directory: Path, manifest: Manifest) -> None:
     os.replace(beside, directory / MANIFEST)
 
 
+def unfinished(directory: Path) -> list[Path]:
+    """What runs that were killed while they wrote a manifest have left beside it."""
+    return list(directory.glob(f".{MANIFEST}.*"))
+
+
 def read(directory: str | Path) -> Manifest:
     """Reads a dataset's manifest and checks that each file it names is there at its size.
 

@@ -51,7 +51,7 @@ def parse_lines(lines: list[bytes], first: int, table: Table) -> Parsed:
     """
     if first == 1 and lines[0].startswith(_BOM):
         lines = [lines[0][len(_BOM) :], *lines[1:]]
-    numbers, documents, broken = _load(lines, first)
+    numbers, documents, broken = _load(lines, first, table.max_line_bytes)
     columns: dict[str, pl.Series] = {}
     present = set()
     wrong: dict[int, str] = {}
@@ -69,17 +69,25 @@ def parse_lines(lines: list[bytes], first: int, table: Table) -> Parsed:
     return Parsed(rows=rows, dead=pl.concat([dead, broken]), present=frozenset(present))
 
 
-def _load(lines: list[bytes], first: int) -> tuple[list[int], list[dict[str, Any]], pl.DataFrame]:
+def _load(
+    lines: list[bytes], first: int, max_bytes: int
+) -> tuple[list[int], list[dict[str, Any]], pl.DataFrame]:
     """Line numbers and objects of the lines that hold one, and dead letters of the others."""
     loads = orjson.loads
-    try:
-        documents = [loads(line) for line in lines]
-        numbers: list[int] = list(range(first, first + len(lines)))
-    except orjson.JSONDecodeError:
-        documents, numbers = [], []
+    documents: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    if max(map(len, lines), default=0) <= max_bytes:
+        try:
+            documents = [loads(line) for line in lines]
+            numbers = list(range(first, first + len(lines)))
+        except orjson.JSONDecodeError:
+            documents = []
     dead: list[tuple[int, str, str]] = []
     if not numbers:
         for number, line in enumerate(lines, first):
+            if len(line) > max_bytes:
+                dead.append((number, f"longer than {max_bytes} bytes", _cap(line)))
+                continue
             if not line.strip():
                 continue
             try:

@@ -37,7 +37,7 @@ def define_pipeline(
         | "files" >> beam.Create(files)
         | "spread" >> beam.Reshuffle()
         | "read"
-        >> beam.ParDo(stages.Read(tables, data.partitions)).with_outputs(
+        >> beam.ParDo(stages.Read(tables, data)).with_outputs(
             "videos", "users", "dead", "tally", main="events"
         )
     )

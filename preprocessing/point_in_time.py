@@ -20,6 +20,9 @@ from preprocessing.measures import amount, is_counted
 
 Int64s = npt.NDArray[np.int64]
 
+_CELLS = 1 << 22
+"""Counts of shares worked on together: some 200 MB of arrays."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moments:
@@ -38,6 +41,10 @@ class Moments:
     def __len__(self) -> int:
         """How many."""
         return len(self.user)
+
+    def take(self, which: Int64s | npt.NDArray[np.bool_] | slice) -> "Moments":
+        """Some of them."""
+        return Moments(user=self.user[which], bound=self.bound[which], time=self.time[which])
 
 
 class Timeline:
@@ -159,6 +166,25 @@ class Timeline:
         keys = key_of_item[self.item[self.positive]].astype(np.int64)
         keyed = np.flatnonzero(keys >= 0)
         keys = keys[keyed]
+        owner = self.user[self.positive[keyed]]
+        # A user's moments times the user's keys are worked on together, which for a user of very
+        # many events is cut up.
+        width = int(keys.max(initial=0)) + 1
+        keys_of = np.bincount(np.unique(owner * width + keys) // width, minlength=len(self.users))
+        cells = np.cumsum(keys_of[moments.user])
+        cuts = np.searchsorted(cells, np.arange(_CELLS, cells.max(initial=0), _CELLS)).tolist()
+        bounds = sorted({0, *cuts, len(moments)})
+        blocks = [
+            self._shares(moments.take(slice(first, last)), keyed, keys, max_keys)
+            for first, last in zip(bounds[:-1], bounds[1:], strict=True)
+        ] or [self._shares(moments, keyed, keys, max_keys)]
+        found = [pl.concat(each, rechunk=True) for each in zip(*blocks, strict=True)]
+        return found[0], found[1]
+
+    def _shares(
+        self, moments: Moments, keyed: Int64s, keys: Int64s, max_keys: int
+    ) -> tuple[pl.Series, pl.Series]:
+        """`shares` at some moments, from the positives with a key, and their keys."""
         owner = self.user[self.positive[keyed]]
         # Cells are (user, key of theirs, moment of theirs), moments the fastest: a positive adds 1
         # at the first moment that sees it, and running sums along the moments are the counts.

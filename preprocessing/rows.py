@@ -32,6 +32,9 @@ Int64s = npt.NDArray[np.int64]
 HASH = "hash"
 """Orders the rows of a file; not written."""
 
+MAX_LISTED = 1 << 22
+"""Events that all `next` queries of one user together may list, in rough: 200 MB of lists."""
+
 _NOT_LOGGED = {"position": -1, "propensity": 0.0, "session_id": ""}
 _LOGGED_TYPE = {"position": pl.Int64(), "propensity": pl.Float64(), "session_id": pl.String()}
 
@@ -182,9 +185,7 @@ class Group:
         labels = np.flatnonzero(self.timeline.status == status)
         moments = self._moments(self._origin[labels], strict=strict)
         order = np.lexsort((labels, moments.bound, moments.user))
-        return labels[order], Moments(
-            user=moments.user[order], bound=moments.bound[order], time=moments.time[order]
-        )
+        return labels[order], moments.take(order)
 
     def _moments(self, origin: Int64s, *, strict: bool) -> Moments:
         line = self.timeline
@@ -266,11 +267,8 @@ class Group:
         labels, moments = self._labels(status, strict=strict)
         hashes = label_hashes(self._events, labels)
         if limit is not None:
-            kept = hashes <= np.uint64(limit)
-            labels, hashes = labels[kept], hashes[kept]
-            moments = Moments(
-                user=moments.user[kept], bound=moments.bound[kept], time=moments.time[kept]
-            )
+            kept = (hashes <= np.uint64(limit)) & self._is_within_user_limit(moments.user, hashes)
+            labels, hashes, moments = labels[kept], hashes[kept], moments.take(kept)
         item = self.timeline.item[labels].astype(np.int32)
         return pl.DataFrame(
             {
@@ -280,6 +278,20 @@ class Group:
                 HASH: pl.Series(hashes),
             }
         )
+
+    def _is_within_user_limit(
+        self, user: Int64s, hashes: npt.NDArray[np.uint64]
+    ) -> npt.NDArray[np.bool_]:
+        """Which of these queries [n], each of which lists a user's past, are not too much.
+
+        Of a user with E events those of the MAX_LISTED / E smallest hashes are kept.
+        """
+        events = np.diff(self.timeline.start)
+        allowed = np.maximum(MAX_LISTED // np.maximum(events, 1), 1)
+        order = np.lexsort((hashes, user))
+        place = np.empty(len(user), np.int64)
+        place[order] = np.arange(len(user)) - np.searchsorted(user[order], user[order])
+        return place < allowed[user]
 
     def _window_queries(self, split: str) -> pl.DataFrame:
         """A query for each user with a label in the split, as of the split's first second."""

@@ -18,6 +18,7 @@ from configs.errors import UserError
 _PARQUET = (".parquet",)
 _JSON_LINES = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz", ".ndjson.gz")
 _CHUNK_ROWS = 1 << 18
+_CHUNK_BYTES = 1 << 27
 _BLOCK_BYTES = 1 << 24
 
 
@@ -88,23 +89,30 @@ def _open(path: str) -> BinaryIO:
     return cast(BinaryIO, raw)
 
 
-def read_lines(file: SourceFile) -> Iterator[tuple[int, list[bytes]]]:
+def read_lines(file: SourceFile, max_line_bytes: int) -> Iterator[tuple[int, list[bytes]]]:
     """Chunks of a JSON Lines file: the number of the first line, from 1, and the lines.
+
+    Args:
+        file: to read.
+        max_line_bytes: of a longer line only one byte more than this is kept.
 
     Raises:
         UserError: a gzip file is cut or damaged.
     """
-    number = 1
+    number, size = 1, 0
     rest = b""
     pending: list[bytes] = []
     for block in _blocks(file):
         lines = (rest + block).split(b"\n")
+        if max(map(len, lines)) > max_line_bytes:
+            lines = [line[: max_line_bytes + 1] for line in lines]
         rest = lines.pop()
         pending += lines
-        while len(pending) >= _CHUNK_ROWS:
+        size += len(block)
+        while len(pending) >= _CHUNK_ROWS or (pending and size >= _CHUNK_BYTES):
             yield number, pending[:_CHUNK_ROWS]
-            number += _CHUNK_ROWS
-            pending = pending[_CHUNK_ROWS:]
+            number += len(pending[:_CHUNK_ROWS])
+            pending, size = pending[_CHUNK_ROWS:], 0
     if rest:
         pending.append(rest)
     if pending:
@@ -132,6 +140,20 @@ def _blocks(file: SourceFile) -> Iterator[bytes]:
                 f"--{file.table}: {file.path} is cut or damaged: {error}, "
                 "expected a whole gzip file"
             ) from None
+
+
+def damage_of(file: SourceFile) -> str:
+    """What is wrong with a gzip or Parquet file, read to its end; '' for a whole one."""
+    try:
+        if file.is_parquet:
+            for _ in read_batches(file, read_schema(file).names):
+                pass
+        elif file.path.endswith(".gz"):
+            for _ in _blocks(file):
+                pass
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def read_schema(file: SourceFile) -> pa.Schema:

@@ -15,6 +15,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from configs.errors import UserError
 from configs.kinds import TextEncoder
+from configs.schema import DamagedFiles, Data
 from preprocessing import assets, tally
 from preprocessing.catalog import build_catalog, deduplicate_table, item_facts
 from preprocessing.contract import VIDEO_ID, Table, check_present
@@ -41,7 +42,7 @@ from preprocessing.manifest import Splits
 from preprocessing.parsing import empty_rows, parse_batch, parse_lines
 from preprocessing.progress import count
 from preprocessing.rows import HASH, Group, World, label_hashes
-from preprocessing.sources import SourceFile, read_batches, read_lines, read_schema
+from preprocessing.sources import SourceFile, damage_of, read_batches, read_lines, read_schema
 from preprocessing.splits import Histogram, cut_days, find_splits
 from preprocessing.text import encoder_of
 
@@ -53,20 +54,29 @@ Days = tuple[Histogram, int, int]
 class Read(beam.DoFn):
     """Files to (group, frame): events, and tagged `videos`, all in one group, and `users`."""
 
-    def __init__(self, tables: Mapping[str, Table], partitions: int):
+    def __init__(self, tables: Mapping[str, Table], data: Data):
         """Takes what the files hold, and how many groups users are put in."""
         self._tables = tables
-        self._partitions = partitions
+        self._partitions = data.partitions
+        self._quarantines = data.damaged_files is DamagedFiles.QUARANTINE
 
     def process(self, file: SourceFile) -> Iterator[Any]:
         """Yields frames, and tagged `dead` and `tally` what was wrong and how much there was."""
         table = self._tables[file.table]
+        yield TaggedOutput("tally", tally.of_file(file))
+        # A chunk that went out cannot be called back: a file is whole before its first one does,
+        # unless the job is to fail anyway.
+        if self._quarantines and (damage := damage_of(file)):
+            yield TaggedOutput("tally", tally.of_quarantined(file, damage))
+            return
         if file.is_parquet:
             names = [name for name in read_schema(file).names if name in table.fields]
             chunks = (parse_batch(rows, first, table) for first, rows in read_batches(file, names))
         else:
-            chunks = (parse_lines(lines, first, table) for first, lines in read_lines(file))
-        yield TaggedOutput("tally", tally.of_file(file))
+            chunks = (
+                parse_lines(lines, first, table)
+                for first, lines in read_lines(file, table.max_line_bytes)
+            )
         for parsed in chunks:
             yield TaggedOutput("tally", tally.of_chunk(file, parsed))
             count(len(parsed.rows) + len(parsed.dead), f"rows of {file.table}")

@@ -38,8 +38,14 @@ def of_file(file: SourceFile) -> Tally:
             "dead_letter": {file.path: {}},
             _EXAMPLES: {},
             "present": {},
+            "quarantined": {},
         }
     }
+
+
+def of_quarantined(file: SourceFile, damage: str) -> Tally:
+    """What a file adds that is not read."""
+    return {file.table: {"quarantined": {file.path: damage}}}
 
 
 def of_chunk(file: SourceFile, parsed: Parsed) -> Tally:
@@ -68,7 +74,8 @@ def check_readable(table: str, tally: Tally, max_bad_fraction: float) -> None:
     found = tally[table]
     read = sum(found["read"].values())
     if read == 0:
-        raise UserError(f"--{table}: found no rows, expected at least one")
+        damage = "".join(f"; {each}" for each in sorted(found["quarantined"].values()))
+        raise UserError(f"--{table}: found no rows, expected at least one{damage}")
     reasons: dict[str, int] = add([{"sum": r} for r in found["dead_letter"].values()])["sum"]
     bad = sum(reasons.values())
     if bad <= max_bad_fraction * read and bad < read:

@@ -283,20 +283,41 @@ def test_files_directories_and_globs(tmp_path: Path) -> None:
 def test_a_cut_gzip_file_is_no_shorter_table(cut: int, tmp_path: Path) -> None:
     path = write_lines(tmp_path / "events.jsonl.gz", [GOOD] * 50)
     whole = path.read_bytes()
-    assert [len(lines) for _, lines in read_lines(list_files("events", str(path))[0])] == [50]
+    file = list_files("events", str(path))[0]
+    assert [len(lines) for _, lines in read_lines(file, 1_000)] == [50]
     path.write_bytes(whole + whole)
-    assert [len(lines) for _, lines in read_lines(list_files("events", str(path))[0])] == [100]
+    assert [len(lines) for _, lines in read_lines(file, 1_000)] == [100]
     for damaged in (whole[:cut], whole + whole[:cut] if cut not in (0,) else b""):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match=r"events\.jsonl\.gz is cut or damaged"):
-            list(read_lines(list_files("events", str(path))[0]))
+            list(read_lines(file, 1_000))
 
 
 def test_line_numbers_hold_over_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("preprocessing.sources._CHUNK_ROWS", 4)
     monkeypatch.setattr("preprocessing.sources._BLOCK_BYTES", 7)
     path = write_lines(tmp_path / "lines.jsonl", [str(number) for number in range(1, 12)])
-    chunks = list(read_lines(list_files("events", str(path))[0]))
+    chunks = list(read_lines(list_files("events", str(path))[0], 1_000))
     assert len(chunks) == 3
     assert [int(line) for _, lines in chunks for line in lines] == list(range(1, 12))
     assert [first for first, _ in chunks] == [1, 5, 9]
+
+
+def test_a_line_beyond_the_limit_is_cut_and_the_next_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("preprocessing.sources._BLOCK_BYTES", 7)
+    path = write_lines(tmp_path / "lines.jsonl", ["a" * 10, "b" * 11, "c" * 90, "d", "e" * 40])
+    found = [
+        line for _, lines in read_lines(list_files("events", str(path))[0], 10) for line in lines
+    ]
+    assert found == [b"a" * 10, b"b" * 11, b"c" * 11, b"d", b"e" * 11]
+
+
+def test_chunks_are_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("preprocessing.sources._BLOCK_BYTES", 10)
+    monkeypatch.setattr("preprocessing.sources._CHUNK_BYTES", 30)
+    path = write_lines(tmp_path / "lines.jsonl", [str(n) * 9 for n in range(8)])
+    chunks = list(read_lines(list_files("events", str(path))[0], 1_000))
+    assert [(first, len(lines)) for first, lines in chunks] == [(1, 3), (4, 3), (7, 2)]
+    assert [line for _, lines in chunks for line in lines] == [b"%d" % n * 9 for n in range(8)]
