@@ -1,6 +1,7 @@
 """Vocabularies and scales, from train data only."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -57,8 +58,13 @@ def _values_of(frame: pl.DataFrame, column: Column) -> pl.DataFrame:
     return values.explode("value").drop_nulls() if column.is_ragged else values
 
 
-def vocabularies(counts: pl.DataFrame, spec: FeatureSpec) -> dict[str, list[str]]:
-    """The values of each vocabulary, most frequent first, ties by value; at most `max_size`."""
+def vocabularies(
+    counts: pl.DataFrame, spec: FeatureSpec, *, previous: Mapping[str, list[str]] | None = None
+) -> dict[str, list[str]]:
+    """The values of each vocabulary, at most `max_size`.
+
+    Those of `previous` keep their places; the others follow, most frequent first, ties by value.
+    """
     counts = (
         counts.filter(pl.col("value") != "")
         .group_by("feature", "value")
@@ -69,8 +75,9 @@ def vocabularies(counts: pl.DataFrame, spec: FeatureSpec) -> dict[str, list[str]
     for name in spec.vocabulary_features:
         feature = spec.features[name]
         assert isinstance(feature, Vocabulary | OneHot | Bag)
-        values = counts.filter(pl.col("feature") == name)["value"]
-        found[name] = values.head(feature.max_size).to_list()
+        kept = (previous or {}).get(name, [])
+        values = counts.filter((pl.col("feature") == name) & ~pl.col("value").is_in(kept))["value"]
+        found[name] = [*kept, *values.head(max(feature.max_size - len(kept), 0))]
     return found
 
 

@@ -68,7 +68,12 @@ def item_facts(labelled: pl.DataFrame) -> pl.DataFrame:
 
 
 def build_catalog(
-    videos: pl.DataFrame, facts: pl.DataFrame, *, spec: FeatureSpec, splits: Splits
+    videos: pl.DataFrame,
+    facts: pl.DataFrame,
+    *,
+    spec: FeatureSpec,
+    splits: Splits,
+    previous: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, int]:
     """Numbers all videos.
 
@@ -77,6 +82,7 @@ def build_catalog(
         facts: of `item_facts`, from all groups of users.
         spec: of the run.
         splits: the cuts.
+        previous: catalog rows of an earlier dataset whose items keep their ids, from 1.
 
     Returns:
         `spec.catalog_columns` in order of `item`, less the vectors of texts; and how many events
@@ -86,8 +92,22 @@ def build_catalog(
         pl.col("first_seen").min(), pl.col("train_count").sum(), pl.col("events").sum()
     )
     unknown = facts.join(videos, on=VIDEO_ID, how="anti")["events"].sum()
-    items = videos.join(facts, on=VIDEO_ID, how="full", coalesce=True).with_columns(
-        pl.col("first_seen", "train_count", "upload_time").fill_null(0)
+    if previous is None:
+        previous = pl.DataFrame(
+            schema={VIDEO_ID: pl.String, ITEM: pl.Int64, "first_seen": pl.Int64}
+        )
+    kept = previous.select(VIDEO_ID, pl.col(ITEM).alias("kept"), pl.col("first_seen").alias("ever"))
+    gone = previous.join(videos, on=VIDEO_ID, how="anti")
+    known_of = [pl.col(n).cast(t) for n, t in videos.schema.items() if n in previous.columns]
+    items = (
+        pl.concat([videos, gone.select(known_of)], how="diagonal")
+        .join(facts, on=VIDEO_ID, how="full", coalesce=True)
+        .join(kept, on=VIDEO_ID, how="left")
+        .with_columns(
+            pl.col("train_count", "upload_time").fill_null(0),
+            # 0 is no time, in what was before as in what is missing now.
+            pl.min_horizontal("first_seen", pl.col("ever").replace(0, None)).fill_null(0),
+        )
     )
     end = splits.validation_time
     upload, first_seen = pl.col("upload_time"), pl.col("first_seen")
@@ -98,12 +118,15 @@ def build_catalog(
     )
     if spec.data.split.by is SplitBy.LOO:
         known = pl.lit(True)
+    is_kept = pl.col("kept").is_not_null()
     item_id = spec.features[ITEM_ID]
     assert isinstance(item_id, Vocabulary)
-    items = items.sort("train_count", VIDEO_ID, descending=[True, False]).with_columns(
-        known_by_train_end=known.cast(pl.Int64),
+    items = items.sort(
+        "kept", "train_count", VIDEO_ID, descending=[False, True, False], nulls_last=True
+    ).with_columns(
+        known_by_train_end=(known | is_kept).cast(pl.Int64),
         in_vocabulary=(
-            (pl.col("train_count") > 0) & (pl.int_range(pl.len()) < item_id.max_size)
+            is_kept | ((pl.col("train_count") > 0) & (pl.int_range(pl.len()) < item_id.max_size))
         ).cast(pl.Int64),
     )
     vocabulary = items.filter(pl.col("in_vocabulary") == 1)

@@ -50,18 +50,20 @@ def _of_events(summary: dict[str, Any], file: SourceFile) -> dict[str, Any]:
     read = events["read"][file.path]
     dead = events["dead_letter"][file.path]
     duplicate = labels["duplicate"].get(str(file.index), 0)
+    outside = labels.get("outside_window", {}).get(str(file.index), 0)
     status = labels["status"].get(str(file.index), {})
     valid = sum(status.values())
     not_positive = status.get(Status.NOT_POSITIVE.name, 0)
-    if read != sum(dead.values()) + duplicate + valid:
+    if read != sum(dead.values()) + duplicate + outside + valid:
         raise AssertionError(
             f"{file.path}: {read} rows read, {dead} dead letters, {duplicate} duplicates, "
-            f"{valid} valid"
+            f"{outside} outside the window, {valid} valid"
         )
     return {
         "read": read,
         "dead_letter": dict(sorted(dead.items())),
         "duplicate": duplicate,
+        "outside_window": outside,
         "valid": valid,
         "not_positive": not_positive,
         "positive": valid - not_positive,

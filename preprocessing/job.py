@@ -30,6 +30,7 @@ from preprocessing.features import FeatureSpec, spec_of
 from preprocessing.manifest import Manifest, Splits
 from preprocessing.outputs import SUMMARY
 from preprocessing.pipeline import define_pipeline
+from preprocessing.previous import load_previous
 from preprocessing.progress import stage_lines, stderr_aside
 from preprocessing.sources import SourceFile, damage_of, list_files, read_schema
 from preprocessing.splits import check_dates
@@ -51,6 +52,8 @@ def preprocess(
     tables: Mapping[str, str],
     output: Path,
     beam_options: Sequence[str] = (),
+    window_days: int = 0,
+    previous: Path | None = None,
     display: Console,
 ) -> dict[str, Any]:
     """Makes a dataset.
@@ -61,6 +64,8 @@ def preprocess(
             a glob each.
         output: directory of the dataset; an earlier one there is replaced when this one is done.
         beam_options: as Beam's command line takes them.
+        window_days: take the events of the last so many UTC days only; 0 for all.
+        previous: an earlier dataset, whose vocabulary ids and scales are kept.
         display: where progress is drawn.
 
     Returns:
@@ -75,6 +80,7 @@ def preprocess(
     fingerprints(spec)  # what an encoder lacks is said before any row is read
     contract = tables_of(spec)
     options = _options(beam_options)
+    before = load_previous(previous, spec) if previous else None
     files = tuple(
         f for table in TABLES if table in tables for f in list_files(table, tables[table])
     )
@@ -82,7 +88,10 @@ def preprocess(
 
     with run_folder(output) as folder, disk_full_is_said(output):
         with stage_lines(display), stderr_aside():
-            _run(options, files=files, tables=contract, spec=spec, folder=str(folder))
+            _run(
+                options, files=files, tables=contract, spec=spec, folder=str(folder),
+                window_days=window_days, previous=before,
+            )  # fmt: skip
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         (folder / SUMMARY).unlink()
         manifest = _manifest(config, spec, folder, summary, counters.of(summary, files))

@@ -17,6 +17,7 @@ from preprocessing.frames import pack, unpack, unpack_all
 from preprocessing.item_statistics import item_counts, only_changes
 from preprocessing.manifest import Splits
 from preprocessing.parsing import LINE
+from preprocessing.previous import Previous
 from preprocessing.progress import count
 from preprocessing.tally import Tally
 from preprocessing.writer import write_json, write_json_lines, write_parquet, write_records
@@ -125,14 +126,19 @@ def write_assets(
     spec: FeatureSpec,
     catalog: tuple[bytes, int],
     tally_rows: Tally,
+    previous: Previous | None = None,
 ) -> list[Written]:
     """Writes vocabularies and scales."""
     of_items = assets.item_value_counts(unpack(catalog[0]), spec)
     counts = unpack_all([*group[1], pack(of_items)])
     assert counts is not None
-    found: dict[str, dict[str, Any]] = {
-        "vocabularies": assets.vocabularies(counts, spec),
-        "statistics": assets.scales(tally_rows["scales"], spec),
+    found: dict[str, Mapping[str, Any]] = {
+        "vocabularies": assets.vocabularies(
+            counts, spec, previous=previous.vocabularies if previous else None
+        ),
+        "statistics": previous.statistics
+        if previous
+        else assets.scales(tally_rows["scales"], spec),
     }
     for part, body in found.items():
         write_json(posixpath.join(folder, f"{part}.json"), body)

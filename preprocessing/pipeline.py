@@ -8,6 +8,7 @@ from apache_beam.pvalue import AsList, AsSingleton
 from preprocessing import outputs, stages, tally
 from preprocessing.contract import Table
 from preprocessing.features import FeatureSpec
+from preprocessing.previous import Previous
 from preprocessing.sources import SourceFile
 
 
@@ -18,6 +19,8 @@ def define_pipeline(
     tables: Mapping[str, Table],
     spec: FeatureSpec,
     folder: str,
+    window_days: int = 0,
+    previous: Previous | None = None,
 ) -> None:
     """Lays out the job.
 
@@ -27,6 +30,8 @@ def define_pipeline(
         tables: what is read of each.
         spec: of the dataset.
         folder: where files are written; `summary.json` there is written last and says what else is.
+        window_days: take the events of the last so many UTC days only; 0 for all.
+        previous: a dataset whose ids are kept.
     """
     data = spec.data
 
@@ -48,7 +53,7 @@ def define_pipeline(
     )
 
     # One event for each (name, user, video, time), in order, all of a user's in one place.
-    events = (
+    deduplicated = (
         read.events
         | "events by group" >> beam.GroupByKey()
         | "deduplicate"
@@ -63,24 +68,32 @@ def define_pipeline(
     )
 
     # Where the log is cut: days are counted first, then the seconds of the days with a cut.
+    events, tallies = deduplicated.events, [deduplicated.tally]
     days = (
-        events.events
+        events
         | "count days" >> beam.Map(stages.count_days)
         | "add days" >> beam.CombineGlobally(stages.add_days).without_defaults()
     )
+    if window_days:
+        days = days | "last days" >> beam.Map(stages.last_days, window_days)
+        recent = events | "recent" >> beam.ParDo(stages.Recent(), AsSingleton(days)).with_outputs(
+            "tally", main="events"
+        )
+        events = recent.events
+        tallies.append(recent.tally)
     splits = (
-        events.events
+        events
         | "count seconds" >> beam.Map(stages.count_seconds, spec, AsSingleton(days))
         | "add seconds" >> beam.CombineGlobally(tally.add).without_defaults()
         | "find splits" >> beam.Map(stages.cut, spec, AsSingleton(days))
     )
 
     # Positives, labels and their splits; and what they say of items.
-    labelled = events.events | "label" >> beam.ParDo(
+    labelled = events | "label" >> beam.ParDo(
         stages.Label(spec), AsSingleton(videos), AsSingleton(splits)
     ).with_outputs("items", "daily", "hashes", "tally", main="events")
     tally_labels = (
-        (labelled.tally, events.tally)
+        (labelled.tally, *tallies)
         | "label tallies" >> beam.Flatten()
         | "add label tallies" >> beam.CombineGlobally(tally.add).without_defaults()
         | "check labels" >> beam.Map(stages.check_labels, AsSingleton(splits))
@@ -102,6 +115,7 @@ def define_pipeline(
             AsSingleton(videos),
             AsSingleton(splits),
             AsSingleton(tally_labels),
+            previous,
         )
     )
     statistics = (
@@ -157,7 +171,12 @@ def define_pipeline(
         | "values together" >> beam.GroupByKey()
         | "write assets"
         >> beam.FlatMap(
-            outputs.write_assets, folder, spec, AsSingleton(catalog), AsSingleton(tally_rows)
+            outputs.write_assets,
+            folder,
+            spec,
+            AsSingleton(catalog),
+            AsSingleton(tally_rows),
+            previous,
         )
     )
     (

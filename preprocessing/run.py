@@ -1,7 +1,7 @@
 """Raw logs to a dataset.
 
 python -m preprocessing.run --config=C --events=... --videos=... [--users=...] --output=DATASET
-    [-- Beam options]
+    [--previous=DATASET] [--window_days=30] [-- Beam options]
 """
 
 import logging
@@ -18,6 +18,12 @@ _EVENTS = flags.DEFINE_string("events", None, f"Table of events: {_TABLE}.", req
 _VIDEOS = flags.DEFINE_string("videos", None, f"Table of videos: {_TABLE}.", required=True)
 _USERS = flags.DEFINE_string("users", None, f"Table of users: {_TABLE}; may be left out.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory of the dataset.", required=True)
+_PREVIOUS = flags.DEFINE_string(
+    "previous", None, "Earlier dataset; its vocabulary ids are kept, so that training can go on."
+)
+_WINDOW_DAYS = flags.DEFINE_integer(
+    "window_days", None, "Take the events of the last so many UTC days only.", lower_bound=1
+)
 
 
 def main(argv: list[str]) -> dict[str, Any]:
@@ -32,6 +38,8 @@ def main(argv: list[str]) -> dict[str, Any]:
         tables={name: where for name, where in tables.items() if where},
         output=Path(_OUTPUT.value),
         beam_options=argv[1:],
+        window_days=_WINDOW_DAYS.value or 0,
+        previous=Path(_PREVIOUS.value) if _PREVIOUS.value else None,
         display=console(),
     )
 

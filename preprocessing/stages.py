@@ -40,6 +40,7 @@ from preprocessing.item_statistics import (
 from preprocessing.labels import SPLITS, STATUS, Status, label
 from preprocessing.manifest import Splits
 from preprocessing.parsing import empty_rows, parse_batch, parse_lines
+from preprocessing.previous import Previous
 from preprocessing.progress import count
 from preprocessing.rows import HASH, Group, World, label_hashes
 from preprocessing.sources import SourceFile, damage_of, read_batches, read_lines, read_schema
@@ -159,6 +160,28 @@ def add_days(several: Iterable[Days]) -> Days:
     )
 
 
+def last_days(days: Days, window_days: int) -> Days:
+    """The same of the newest so many UTC days, the last event's among them."""
+    histogram, first, last = days
+    since = last // SECONDS_PER_DAY - window_days + 1
+    within = {day: count for day, count in histogram.items() if day >= since}
+    return within, max(first, since * SECONDS_PER_DAY), last
+
+
+class Recent(beam.DoFn):
+    """Events of a group to those of the days that are kept."""
+
+    def process(self, group: Packed, days: Days) -> Iterator[Any]:
+        """Yields the group's events, if some are left, and tagged how many were not."""
+        key, packed = group
+        events = unpack(packed)
+        is_recent = events[TIMESTAMP] >= days[1]
+        left_out = events.filter(~is_recent)[FILE].value_counts().rows()
+        yield TaggedOutput("tally", {"outside_window": {str(f): n for f, n in left_out}})
+        if is_recent.any():
+            yield key, pack(events.filter(is_recent))
+
+
 def _histogram(values: np.ndarray) -> Histogram:
     distinct, counts = np.unique(values, return_counts=True)
     return dict(zip(distinct.tolist(), counts.tolist(), strict=True))
@@ -260,12 +283,19 @@ def number_items(
     videos: tuple[bytes, int],
     splits: Splits,
     tally_labels: tally.Tally,
+    previous: Previous | None = None,
 ) -> tuple[bytes, int]:
     """The catalog, and how many events name a video that the videos table does not have."""
     del tally_labels
     facts = unpack_all(group[1])
     assert facts is not None
-    catalog, unknown = build_catalog(unpack(videos[0]), facts, spec=spec, splits=splits)
+    catalog, unknown = build_catalog(
+        unpack(videos[0]),
+        facts,
+        spec=spec,
+        splits=splits,
+        previous=unpack(previous.items) if previous else None,
+    )
     return pack(catalog), unknown
 
 

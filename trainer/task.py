@@ -15,6 +15,9 @@ _COMPARE_LISTS = flags.DEFINE_string(
     None,
     "Parquet file with user_id, rank and video_id: lists to measure beside the model by window.",
 )
+_INIT_FROM = flags.DEFINE_string(
+    "init_from", None, "Workdir of an earlier run to start from; the dataset continues its own."
+)
 _VERIFY = flags.DEFINE_enum_class(
     "verify",
     Verify.FULL,
@@ -36,6 +39,7 @@ def main(argv: list[str]) -> dict[str, Any]:
         console=console(),
         verify=_VERIFY.value,
         compare_lists=_COMPARE_LISTS.value,
+        initial_run=_INIT_FROM.value,
     )
     return {
         "workdir": _WORKDIR.value,

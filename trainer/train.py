@@ -35,6 +35,7 @@ from trainer.optimizers import Optimizer
 from trainer.recommenders import Towers
 from trainer.results import evaluate_and_write
 from trainer.tensorboard import close_board, log_monitors, open_board
+from trainer.warm_start import init_from
 from trainer.watch import DivergedError, Watch, mean_cosine
 from trainer.workdir import TENSORBOARD, claim, mark_failed
 
@@ -62,6 +63,7 @@ def train_and_evaluate(
     console: Console,
     verify: Verify = Verify.FULL,
     compare_lists: str | Path | None = None,
+    initial_run: str | Path | None = None,
 ) -> Result:
     """Trains a model on a dataset and measures it on the full catalog.
 
@@ -76,6 +78,8 @@ def train_and_evaluate(
         console: for progress and tables.
         verify: how much of the dataset is checked before training.
         compare_lists: Parquet file of ranked lists to measure beside the model by `window`.
+        initial_run: workdir of an earlier run whose weights this one starts from; the dataset must
+            be made with `--previous` of that run's.
 
     Raises:
         UserError: the dataset is not one, is damaged, was made for other features, or holds too few
@@ -124,11 +128,13 @@ def train_and_evaluate(
         resumed = checkpoints.restore_newest(
             warn=lambda text: console.print(f"[bold red]warning:[/bold red] {text}")
         )
-        console.print(
-            f"no checkpoint in {checkpoints.directory}: starting at step 0"
-            if resumed is None
-            else f"resumed from {checkpoints.last_good}"
-        )
+        if resumed is not None:
+            console.print(f"resumed from {checkpoints.last_good}")
+        elif initial_run is not None:
+            step = init_from(Path(initial_run), config, dataset, model)
+            console.print(f"starting at step 0 from {initial_run} as of its step {step}")
+        else:
+            console.print(f"no checkpoint in {checkpoints.directory}: starting at step 0")
 
         # 5. The steps.
         writer = open_board(work / TENSORBOARD, config)
