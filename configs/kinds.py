@@ -53,7 +53,7 @@ class Measure(enum.Enum):
     DURATION_MS = "duration_ms"  # its video's duration; 0 where that or the watch time is unknown
 
 
-_MS_PER_MINUTE = 60_000
+MS_PER_MINUTE = 60_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class Count:
         """What the model divides the sum by: times become minutes, of a window minutes a day."""
         if self.measure is Measure.EVENTS:
             return 1
-        return _MS_PER_MINUTE * max(1, self.window_days)
+        return MS_PER_MINUTE * max(1, self.window_days)
 
     def validate(self, path: str, feature: "Feature") -> None:
         """Raises `UserError` naming the field that is wrong.
@@ -349,11 +349,18 @@ class Sequence(Feature):
     Attributes:
         max_length: how many a row or a request holds.
         windows: one mean for each, over the last so many items.
+        session_length: one more mean, over the last so many items of the session; 0: none.
+        session_gap_sec: a session is what no longer time than this lies between, up to the request.
+        age_dim: width of an embedding of each item's age at the request, on a logarithmic scale,
+            that is pooled beside the item; 0: none.
     """
 
     freshness: Freshness = Freshness.EVENT
     max_length: int = 50
     windows: tuple[int, ...] = free((50, 10, 3, 1))
+    session_length: int = free(0)
+    session_gap_sec: int = free(1_800)
+    age_dim: int = free(0)
 
     def validate(self, name: str) -> None:
         """Raises `UserError` naming the field that is wrong."""
@@ -365,6 +372,12 @@ class Sequence(Feature):
             self.windows,
             f"numbers in 1..{self.max_length}",
         )
+        path = f"features.{name}"
+        length, gap = self.session_length, self.session_gap_sec
+        wanted = f"0..{self.max_length}"
+        require(0 <= length <= self.max_length, f"{path}.session_length", length, wanted)
+        require(gap > 0, f"{path}.session_gap_sec", gap, "at least 1")
+        require(self.age_dim >= 0, f"{path}.age_dim", self.age_dim, "0 or more")
 
 
 KINDS: tuple[type[Feature], ...] = (

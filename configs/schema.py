@@ -81,6 +81,10 @@ class Data:
         label_window_sec: a dislike or report of the video up to so long after a positive cancels
             the label; also the gap after which a repeated positive is a new one.
         repeats: keep later positives of the same (user, item); else the first only.
+        watch_weight: a label weighs 1 + watch_weight · ln(1 + minutes watched in its event).
+        negatives_per_row: items that the user was shown and did not want travel with the next
+            label, at most so many (docs/dataset.md); 0: none.
+        explicit_negatives: dislikes and reports are among them, before impressions.
         split: where train ends.
         ties: what events with one timestamp know of each other.
         seen: what evaluation leaves out.
@@ -99,6 +103,9 @@ class Data:
     positive: PositiveRule = field(default_factory=PositiveRule)
     label_window_sec: int = 3_600
     repeats: bool = False
+    watch_weight: float = 0.0
+    negatives_per_row: int = 4
+    explicit_negatives: bool = False
     split: Split = field(default_factory=Split)
     ties: Ties = Ties.STRICT
     seen: Seen = Seen.ANY_EVENT
@@ -460,6 +467,9 @@ class Config:
                 protocol.value,
                 f"a protocol that data.split.by={self.data.split.by.value} makes queries for",
             )
+        for name in ("label_window_sec", "watch_weight", "negatives_per_row"):
+            value = getattr(self.data, name)
+            require(value >= 0, f"data.{name}", value, "0 or more")
         _require_positive(
             self.data, "data", ("max_line_bytes", "partitions", "rows_per_record", "shards")
         )

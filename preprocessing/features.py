@@ -92,6 +92,9 @@ LABEL_COLUMNS = (
 )
 """What a train row holds beside the features; `timestamp` is the row's as_of, UTC seconds."""
 
+NEGATIVE_ITEM = "negative_item"
+"""Catalog ids of a train row's impressed and explicit negatives (docs/dataset.md)."""
+
 QUERY_COLUMNS = (
     Column(name="positive_item", dtype=DType.INT64, unbounded=True),  # all, oldest first
     Column(name="positive_timestamp", dtype=DType.INT64, unbounded=True),
@@ -239,7 +242,14 @@ class FeatureSpec:
     @property
     def train_columns(self) -> tuple[Column, ...]:
         """Columns of `train`."""
-        return self.row_feature_columns + LABEL_COLUMNS
+        return self.row_feature_columns + LABEL_COLUMNS + self.negative_columns
+
+    @property
+    def negative_columns(self) -> tuple[Column, ...]:
+        """The column of a row's negatives; none where the config wants none."""
+        limit = self.data.negatives_per_row
+        column = Column(name=NEGATIVE_ITEM, dtype=DType.INT64, max_length=limit)
+        return (column,) if limit else ()
 
     @property
     def query_columns(self) -> tuple[Column, ...]:
@@ -318,7 +328,7 @@ def spec_of(config: Config) -> FeatureSpec:
 
 def _require_distinct_columns(spec: FeatureSpec) -> None:
     """Two things of different kinds must not share a column of rows or of the catalog."""
-    reserved = {c.name: c for c in (*LABEL_COLUMNS, *QUERY_COLUMNS)}
+    reserved = {c.name: c for c in (*LABEL_COLUMNS, *spec.negative_columns, *QUERY_COLUMNS)}
     of_rows: dict[str, tuple[Column, object]] = {
         **{name: (column, None) for name, column in reserved.items()},
         TIMESTAMP: (Column(name=TIMESTAMP, dtype=DType.INT64), Entity.CONTEXT),

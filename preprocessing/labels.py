@@ -20,7 +20,8 @@ ORIGIN = "origin"
 WATCH_MS = "watch_ms"
 DURATION_MS = "duration_ms"
 CODE_OF = {event: code for code, event in enumerate(EVENTS)}
-_CANCELLING = [CODE_OF["dislike"], CODE_OF["report"]]
+CANCELLING = [CODE_OF["dislike"], CODE_OF["report"]]
+"""What says that the user did not want the item."""
 
 
 class Status(enum.IntEnum):
@@ -74,7 +75,7 @@ def label(
     origin = np.where(latest >= 0, latest, at)
     split = _split_of(time[origin], time[at], data=data, splits=splits)
 
-    cancelling = np.flatnonzero(np.isin(code, _CANCELLING))
+    cancelling = np.flatnonzero(np.isin(code, CANCELLING))
     first_against = _first_at_or_after(pair, time, of=cancelling, after=at)
     until = time[at] + data.label_window_sec
     if data.split.by is not SplitBy.LOO:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from configs.kinds import EVENTS, Distribution, Entity
+from configs.kinds import EVENTS, MS_PER_MINUTE, Distribution, Entity
 from configs.schema import Seen, SplitBy, Ties
 from preprocessing.catalog import as_column, key_codes, share_columns
 from preprocessing.contract import EVENT, VIDEO_ID
@@ -23,8 +23,9 @@ from preprocessing.features import (
 from preprocessing.frames import flatten, ragged
 from preprocessing.hashing import combine, hash_strings
 from preprocessing.item_statistics import DAY, NEWEST, StatisticsAt
-from preprocessing.labels import ORIGIN, SPLITS, Status
+from preprocessing.labels import ORIGIN, SPLITS, WATCH_MS, Status
 from preprocessing.manifest import Splits
+from preprocessing.negatives import negatives_of
 from preprocessing.point_in_time import Moments, Timeline
 
 Int64s = npt.NDArray[np.int64]
@@ -98,7 +99,12 @@ class Group:
         """Train rows: `spec.train_columns` and `hash`."""
         labels, moments = self._labels(Status.TRAIN, strict=self._is_strict)
         columns = self._features(moments, self._origin[labels])
-        return pl.DataFrame({**columns, **self._label_columns(labels, moments)})
+        columns |= self._label_columns(labels, moments)
+        for column in self._spec.negative_columns:
+            columns[column.name] = negatives_of(
+                self.timeline, self._events, labels, moments, data=self._spec.data
+            )
+        return pl.DataFrame(columns)
 
     def queries(self) -> dict[str, pl.DataFrame]:
         """Queries by part: `spec.query_columns` and `hash`."""
@@ -235,10 +241,15 @@ class Group:
             "feature_time": pl.Series(self._feature_time(moments, line.item[labels], day)),
             "label_time": pl.Series(line.time[labels]),
             "label_event": pl.Series(EVENTS, dtype=pl.String)[own[EVENT].to_numpy()],
-            "weight": pl.Series(np.ones(len(labels), np.float32)),
+            "weight": self._weights(own),
             **logged,
             HASH: pl.Series(label_hashes(events, labels)),
         }
+
+    def _weights(self, own: pl.DataFrame) -> pl.Series:
+        minutes = own[WATCH_MS].fill_null(0).to_numpy() / MS_PER_MINUTE
+        weights = 1 + self._spec.data.watch_weight * np.log1p(minutes)
+        return pl.Series(weights.astype(np.float32))
 
     def _feature_time(self, moments: Moments, item: Int64s, day: Int64s) -> Int64s:
         line, spec = self.timeline, self._spec

@@ -8,6 +8,8 @@ from bisect import bisect_left
 from collections import Counter
 from typing import Any
 
+import numpy as np
+
 from configs.kinds import (
     COUNTABLE,
     EVENTS,
@@ -229,6 +231,7 @@ class Reference:
     def train_rows(self) -> list[Row]:
         """The rows of train."""
         rows = []
+        negatives = self._negatives()
         for label in self.of_split("train"):
             own, origin = label["row"], label["origin"]
             user, time = own["user_id"], origin["timestamp"]
@@ -243,6 +246,7 @@ class Reference:
                         else self._counted(before, count, time)
                     )
                     used += [e["timestamp"] for e in counted]
+            minutes = own.get("watch_sec", 0) / 60
             logged = {
                 name: origin.get(name, own.get(name, missing))
                 for name, missing in (("position", -1), ("propensity", 0.0), ("session_id", ""))
@@ -255,11 +259,46 @@ class Reference:
                     "feature_time": max(used, default=0),
                     "label_time": own["timestamp"],
                     "label_event": own["event"],
-                    "weight": 1.0,
+                    "weight": float(np.float32(1 + self._data.watch_weight * math.log1p(minutes))),
+                    "negative_item": negatives[id(label)],
                 }
                 | logged
             )
         return sorted(rows, key=as_key)
+
+    def _negatives(self) -> dict[int, list[str]]:
+        """By label, what the user had been shown and did not want."""
+        found: dict[int, list[str]] = {id(label): [] for label in self.of_split("train")}
+        for user in {e["user_id"] for e in self.events}:
+            events = self._of_user(user)
+            labels = [x for x in self.of_split("train") if x["row"]["user_id"] == user]
+            if self._data.ties is Ties.STRICT:
+                labels.sort(key=lambda label: label["origin"]["timestamp"])
+            else:
+                labels.sort(key=lambda label: events.index(label["origin"]))
+            passes: list[tuple[set[str], int]] = [({"impression"}, self._data.label_window_sec)]
+            if self._data.explicit_negatives:
+                passes.insert(0, ({"dislike", "report"}, 0))
+            for names, window in passes:
+                for event in reversed(events):
+                    later = [
+                        label
+                        for label in labels
+                        if label["origin"]["timestamp"] > event["timestamp"] + window
+                    ]
+                    if event["event"] not in names or not later:
+                        continue
+                    video, as_of = event["video_id"], later[0]["origin"]["timestamp"]
+                    wanted = any(
+                        self._meets_rule(e)
+                        and e["video_id"] == video
+                        and (event["timestamp"] if not window else 0) <= e["timestamp"] < as_of
+                        for e in events
+                    )
+                    given = found[id(later[0])]
+                    if not (wanted or video == later[0]["row"]["video_id"] or video in given):
+                        given.append(video)
+        return {label: given[: self._data.negatives_per_row] for label, given in found.items()}
 
     def _query(self, user: str, time: int, before: list[Row], context: Row) -> Row:
         seen = [e for e in before if e["positive"] or self._data.seen is Seen.ANY_EVENT]

@@ -1,5 +1,7 @@
 """One contract for every kind of feature: raw columns, look-up and embedding fit together."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -219,19 +221,62 @@ def test_distribution_divides_what_it_was_given() -> None:
     np.testing.assert_allclose(found, [[0.25, 0.0, 0.75], [0.0, 0.0, 0.0]])
 
 
+def history(**given: Any) -> WindowMeans:
+    return WindowMeans("history", Sequence(**given), dropout=0.0, seed=1)
+
+
 def test_window_means_take_the_newest_wherever_padding_stands() -> None:
-    layer = WindowMeans(Sequence(max_length=4, windows=(4, 2, 1)), dropout=0.0)
+    layer = history(max_length=4, windows=(4, 2, 1))
     values = tf.constant([[[1.0], [2.0], [6.0], [99.0]], [[99.0], [1.0], [2.0], [6.0]]])
     mask = tf.constant([[True, True, True, False], [False, True, True, True]])
-    np.testing.assert_allclose(layer(values, mask), [[3.0, 4.0, 6.0]] * 2)
-    np.testing.assert_array_equal(layer(values, tf.zeros_like(mask)), np.zeros((2, 3)))
+    age = tf.zeros([2, 4], tf.int64)
+    np.testing.assert_allclose(layer(values, mask, age), [[3.0, 4.0, 6.0]] * 2)
+    np.testing.assert_array_equal(layer(values, tf.zeros_like(mask), age), np.zeros((2, 3)))
+
+
+def test_a_session_ends_at_the_first_long_gap() -> None:
+    layer = history(max_length=4, windows=(4,), session_length=2, session_gap_sec=100)
+    values = tf.reshape(tf.constant([1.0, 2.0, 4.0, 8.0]), [1, 4, 1]).numpy().repeat(6, 0)
+    mask = tf.constant([[True] * 4] * 5 + [[True, True, True, False]])
+    times = NOW - np.array(
+        [
+            [300, 200, 100, 0],  # no gap is longer than 100: the last two of four
+            [300, 200, 99, 98],
+            [300, 200, 99, -5],  # the newest is newer than the request: no gap
+            [999, 998, 997, 101],  # the request itself begins a new session
+            [200, 199, 98, 97],
+            [99, 98, 97, NOW],  # 0: padding
+        ]
+    )
+    age = layer.look_up(
+        {
+            "history_timestamp": tf.constant(times, tf.int64),
+            TIMESTAMP: tf.fill([6], tf.constant(NOW, tf.int64)),
+        }
+    )
+    assert age.numpy()[2:4].tolist() == [[300, 200, 99, 0], [999, 998, 997, 101]]
+    found = layer(values, mask, age)[:, 1].numpy().tolist()
+    assert found == [6.0, 6.0, 6.0, 0.0, 6.0, 3.0]
+
+
+def test_ages_are_pooled_beside_the_items() -> None:
+    layer = history(max_length=2, windows=(2, 1), age_dim=3)
+    mask = tf.constant([[True, True], [True, False]])
+    ages = tf.constant([[86_400, 5], [5, 0]], tf.int64)
+    pooled = layer(tf.zeros([2, 2, 4]), mask, ages).numpy().reshape(2, 2, 7)
+    assert layer.ages is not None
+    table = layer.ages.table.numpy()
+    day = int(np.floor(np.log2(86_400 / 60))) + 1
+    np.testing.assert_allclose(pooled[0, 0, 4:], (table[day] + table[0]) / 2, rtol=1e-6)
+    np.testing.assert_allclose(pooled[:, 1, 4:], [table[0]] * 2, rtol=1e-6)
+    assert not pooled[..., :4].any()
 
 
 def test_history_dropout_hides_items_in_training_only() -> None:
-    layer = WindowMeans(Sequence(max_length=50, windows=(50,)), dropout=0.5)
+    layer = WindowMeans("history", Sequence(max_length=50, windows=(50,)), dropout=0.5, seed=1)
     values = tf.reshape(tf.range(50.0), [1, 50, 1])
-    mask = tf.ones([1, 50], tf.bool)
-    still = {round(layer(values, mask).numpy().item(), 3) for _ in range(3)}
-    moving = {layer(values, mask, training=True).numpy().item() for _ in range(5)}
+    mask, age = tf.ones([1, 50], tf.bool), tf.zeros([1, 50], tf.int64)
+    still = {round(layer(values, mask, age).numpy().item(), 3) for _ in range(3)}
+    moving = {layer(values, mask, age, training=True).numpy().item() for _ in range(5)}
     assert still == {24.5}
     assert len(moving) > 1

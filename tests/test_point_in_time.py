@@ -20,6 +20,9 @@ RULES = {
     "strict": small_data(max_next_queries=1_000),
     "repeats": small_data(
         repeats=True,
+        watch_weight=0.5,
+        explicit_negatives=True,
+        negatives_per_row=2,
         positive=PositiveRule(min_watch_sec=4, min_watch_fraction=1, events=("click",)),
     ),
     "loo": small_data(split=Split(by=SplitBy.LOO)),
@@ -45,6 +48,8 @@ def test_rows_are_those_of_a_loop_over_events(seed: int, data: Data, tmp_path: P
     train = found.rows("train")
     assert len(train) > 50
     assert train == expected.train_rows()
+    assert {len(row["negative_item"]) for row in train} >= {0, 1, 2}
+    assert (len({row["weight"] for row in train}) > 2) == (data.watch_weight > 0)
     differ = data.split.by is not SplitBy.LOO
     for split in ("validation", "test"):
         if data.split.by is SplitBy.LOO:

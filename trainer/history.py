@@ -1,39 +1,95 @@
 """What a user liked lately, as one vector: means of item vectors over several last-N windows."""
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from configs.kinds import Sequence
+from preprocessing.features import TIMESTAMP
+from trainer.encoders import EmbeddingTable
+
+_SHORTEST_AGE_S = 60
+_AGE_BUCKETS = 22  # below a minute, then by doublings; the last begins at two years
 
 
 class WindowMeans(tf.keras.layers.Layer):
     """Means over the last N items for several N, side by side.
 
     One mean over everything hides what the user wants now; the last item alone forgets the rest.
+    Windows of a fixed number reach back as far as they must; the session's stops at the first long
+    gap. An item may carry its age, so that the same items say less when they are old.
     """
 
-    def __init__(self, feature: Sequence, *, dropout: float) -> None:
-        """Windows from the feature; `dropout` hides that share of items in training."""
-        super().__init__(name="history")
-        self.windows = tuple(feature.windows)
-        self.dropout = dropout
+    def __init__(self, name: str, feature: Sequence, *, dropout: float, seed: int) -> None:
+        """Takes the history's declaration.
 
-    def call(self, vectors: tf.Tensor, mask: tf.Tensor, training: bool = False) -> tf.Tensor:
+        Args:
+            name: of the feature.
+            feature: windows, session and age.
+            dropout: this share of items is hidden in training.
+            seed: of initial embedding rows.
+        """
+        super().__init__(name="history")
+        self.feature_name = name
+        self.windows = tuple(feature.windows)
+        self.session_length = feature.session_length
+        self.session_gap_sec = feature.session_gap_sec
+        self.dropout = dropout
+        self.ages = (
+            EmbeddingTable(_AGE_BUCKETS, feature.age_dim, name=f"{name}_age", seed=seed)
+            if feature.age_dim
+            else None
+        )
+
+    def look_up(self, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Seconds from each item to the request: int64 [N, L]; 0 where there is no item."""
+        time = raw[f"{self.feature_name}_timestamp"]
+        age = tf.maximum(raw[TIMESTAMP][:, tf.newaxis] - time, 0)
+        return tf.where(time > 0, age, tf.zeros_like(age))
+
+    def call(
+        self, vectors: tf.Tensor, mask: tf.Tensor, age: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
         """Pools the newest items of each row.
 
         Args:
             vectors: float32 [N, L, dim], oldest first.
             mask: bool [N, L], false for padding, which may stand at either end.
+            age: int64 [N, L] of `look_up`.
             training: whether to hide items.
 
         Returns:
-            float32 [N, windows * dim]; zeros where there is no item.
+            float32 [N, means * (dim + age_dim)]; zeros where there is no item.
         """
+        in_session = self._in_session(age)
         if training and self.dropout:
             mask &= tf.random.uniform(tf.shape(mask)) >= self.dropout
-        real = tf.cast(mask, tf.int32)
-        from_newest = tf.cumsum(real, axis=1, reverse=True)  # 1 for the newest
-        inside = tf.stack([mask & (from_newest <= window) for window in self.windows], 1)
-        weights = tf.cast(inside, vectors.dtype)
+        if self.ages is not None:
+            vectors = tf.concat([vectors, self.ages(_bucket(age))], -1)
+        inside = [mask & (_from_newest(mask) <= window) for window in self.windows]
+        if self.session_length:
+            session = mask & in_session
+            inside.append(session & (_from_newest(session) <= self.session_length))
+        weights = tf.cast(tf.stack(inside, 1), vectors.dtype)
         weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, -1, keepdims=True))
-        means = weights @ vectors  # [N, windows, dim]
-        return tf.reshape(means, [-1, len(self.windows) * vectors.shape[-1]])
+        means = weights @ vectors  # [N, means, dim]
+        return tf.reshape(means, [-1, len(inside) * vectors.shape[-1]])
+
+    def _in_session(self, age: tf.Tensor) -> tf.Tensor:
+        """Whether no long gap lies between an item and the request: bool [N, L]."""
+        # Padding has age 0: behind the newest item it stands for the request.
+        gap = age - tf.pad(age[:, 1:], [[0, 0], [0, 1]])
+        long = tf.cast(gap > self.session_gap_sec, tf.int32)
+        return tf.cumsum(long, axis=1, reverse=True) == 0
+
+
+def _from_newest(mask: tf.Tensor) -> tf.Tensor:
+    """Place among the true ones, 1 for the last: bool [N, L] to int32 [N, L]."""
+    return tf.cumsum(tf.cast(mask, tf.int32), axis=1, reverse=True)
+
+
+def _bucket(age: tf.Tensor) -> tf.Tensor:
+    bounds = [_SHORTEST_AGE_S << doubling for doubling in range(_AGE_BUCKETS - 1)]
+    flat = tf.reshape(age, [-1])
+    found = tf.searchsorted(tf.constant(bounds, tf.int64), flat, side="right", out_type=tf.int64)
+    return tf.reshape(found, tf.shape(age))

@@ -52,7 +52,9 @@ class TwoTower(tfrs.Model):
             for index, (name, feature) in enumerate(spec.of(Entity.USER, Entity.CONTEXT))
             if not isinstance(feature, Sequence)
         ]
-        self.history = WindowMeans(spec.sequence[1], dropout=config.train.history_dropout)
+        self.history = WindowMeans(
+            *spec.sequence, dropout=config.train.history_dropout, seed=seed + 2_000
+        )
         self.user_tower = Tower(config.model, name="user_tower")
         self.item_tower = Tower(config.model, name="item_tower")
         self.temperature = Temperature(config.model)
@@ -74,7 +76,7 @@ class TwoTower(tfrs.Model):
 
     def look_up(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Raw request columns [N, ...] to what the user encoders embed, by feature."""
-        return {e.feature_name: e.look_up(raw) for e in self.user_encoders}
+        return {e.feature_name: e.look_up(raw) for e in (*self.user_encoders, self.history)}
 
     def _user_vectors(
         self,
@@ -84,7 +86,8 @@ class TwoTower(tfrs.Model):
         training: bool,
     ) -> tf.Tensor:
         parts = [encoder(looked_up[encoder.feature_name]) for encoder in self.user_encoders]
-        parts.append(self.history(history, mask, training=training))
+        age = looked_up[self.history.feature_name]
+        parts.append(self.history(history, mask, age, training=training))
         return self.user_tower(tf.concat(parts, -1), training=training)
 
     def embed_users(self, looked_up: Mapping[str, tf.Tensor], history_item: tf.Tensor) -> tf.Tensor:
