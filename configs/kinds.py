@@ -323,23 +323,28 @@ class Dense(Feature):
 
 @dataclass(slots=True, kw_only=True)
 class Distribution(Feature):
-    """Shares of the user's positives over the vocabulary of an item feature.
+    """Shares of the user's positives over the values of an item feature.
 
-    A request carries keys and counts; the graph divides.
+    A request carries keys and counts; the graph divides. Over a vocabulary each value is an input
+    of its own; over hashed ids, which are too many, their embeddings are averaged by share.
 
     Attributes:
-        of: name of the item feature, a `Vocabulary` or `OneHot`, whose values are counted.
+        of: name of the item feature, a `Vocabulary`, `OneHot` or `HashedId`, whose values are
+            counted.
         max_keys: the most frequent so many are kept, ties by key.
+        dim: of the embeddings that stand for hashed ids; hashes and buckets are as in `of`.
     """
 
     freshness: Freshness = Freshness.EVENT
     of: str = ""
     max_keys: int = 32
+    dim: int = free(16)
 
     def validate(self, name: str) -> None:
         """Raises `UserError` naming the field that is wrong."""
         require(self.entity is Entity.USER, f"features.{name}.entity", self.entity.value, "user")
         require(self.max_keys > 0, f"features.{name}.max_keys", self.max_keys, "at least 1")
+        require(self.dim > 0, f"features.{name}.dim", self.dim, "at least 1")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -418,10 +423,10 @@ def validate_features(features: dict[str, Feature]) -> None:
         if isinstance(feature, Distribution):
             of = features.get(feature.of)
             require(
-                isinstance(of, Vocabulary | OneHot) and of.entity is Entity.ITEM,
+                isinstance(of, Vocabulary | OneHot | HashedId) and of.entity is Entity.ITEM,
                 f"features.{name}.of",
                 feature.of,
-                "the name of an item feature with a vocabulary",
+                "the name of an item feature: a Vocabulary, OneHot or HashedId",
             )
     item_id = features.get("item_id")
     require(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from configs.kinds import Count
+from configs.kinds import Count, Measure
 from preprocessing.contract import VIDEO_ID
 from preprocessing.features import ITEM, SECONDS_PER_DAY, TIMESTAMP, USER_ID
 from preprocessing.frames import gather_ranges, ragged
@@ -70,6 +70,7 @@ class Timeline:
         """
         self.users = users
         self._events = events
+        self._sums: dict[tuple[str, Measure], tuple[Int64s, Int64s, Int64s]] = {}
         self.user = users.search_sorted(events[USER_ID]).to_numpy().astype(np.int64)
         self.time = events[TIMESTAMP].to_numpy()
         self.item = (
@@ -111,19 +112,30 @@ class Timeline:
 
     def count(self, moments: Moments, count: Count) -> tuple[Int64s, Int64s]:
         """The sum over the events that count, and the time of the newest, 0 for none: int64 [n]."""
-        columns = self._events.select(is_counted(count).alias("is"), amount(count).alias("adds"))
-        counted = columns["is"].to_numpy()
-        before = np.concatenate([[0], np.cumsum(counted)])
-        total = np.concatenate([[0], np.cumsum(columns["adds"].to_numpy())])
+        before, total, times = self._running(count)
         first = self.start[moments.user]
         if count.window_days:
             since = moments.time - count.window_days * SECONDS_PER_DAY
             # Under file order an event of this very second may count; the bound decides.
             first = np.minimum(self._first_at_or_after(moments.user, since), moments.bound)
-        times = np.concatenate([[0], self.time[counted]])
         some = before[moments.bound] > before[first]
         newest = np.where(some, times[before[moments.bound]], 0)
         return total[moments.bound] - total[first], newest
+
+    def _running(self, count: Count) -> tuple[Int64s, Int64s, Int64s]:
+        """Before each row of the events: how many are counted, what they add; and their times."""
+        key = count.event, count.measure
+        if key not in self._sums:
+            columns = self._events.select(
+                is_counted(count).alias("is"), amount(count).alias("adds")
+            )
+            counted = columns["is"].to_numpy()
+            self._sums[key] = (
+                np.concatenate([[0], np.cumsum(counted)]),
+                np.concatenate([[0], np.cumsum(columns["adds"].to_numpy())]),
+                np.concatenate([[0], self.time[counted]]),
+            )
+        return self._sums[key]
 
     def history(self, moments: Moments, max_length: int | None) -> tuple[pl.Series, pl.Series]:
         """Catalog ids (int32) and times (int64) of the last positives, oldest first: lists [n]."""

@@ -70,9 +70,11 @@ def features() -> dict[str, Feature]:
         "weekday": Cyclical(column="timestamp", entity=Entity.CONTEXT, period=Period.WEEK),
         "interests": Bag(column="interests", max_length=3),
         "category_affinity": Distribution(of="category", max_keys=3),
+        "creator_affinity": Distribution(of="creator", max_keys=2),
         "history": History(max_length=4, windows=(4, 1)),
         "item_id": Vocabulary(column="video_id", entity=Entity.ITEM, max_size=12),
         "category": Vocabulary(column="category", entity=Entity.ITEM, max_size=3),
+        "creator": HashedId(column="creator_id", entity=Entity.ITEM),
         "content": Dense(column="content_vector", entity=Entity.ITEM, length=2),
         "age_days": LogZScore(
             column="upload_time", entity=Entity.ITEM, freshness=Freshness.DAY, elapsed=True
@@ -159,6 +161,8 @@ def random_videos(seed: int, *, videos: int = 16) -> list[Row]:
         row: Row = {"video_id": f"v{number}", "duration_sec": draw.choice((8, 20))}
         if draw.random() < 0.8:
             row["category"] = draw.choice("abcde")
+        if draw.random() < 0.9:
+            row["creator_id"] = draw.choice("pqrst")
         if draw.random() < 0.7:
             row["upload_time"] = START + draw.randrange(-9, 5) * DAY_S
         if draw.random() < 0.8:

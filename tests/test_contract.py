@@ -253,6 +253,7 @@ def test_only_what_the_spec_needs_is_read(tables: dict[str, Table]) -> None:
         "duration_sec",
         "upload_time",
         "category",
+        "creator_id",
         "content_vector",
         "tags",
     }

@@ -59,6 +59,8 @@ FEATURES: dict[str, Feature] = {
     "profile": Dense(column="profile", length=3),
     "category": Vocabulary(column="category", entity=Entity.ITEM),
     "affinity": Distribution(of="category", max_keys=3),
+    "creator": HashedId(column="creator_id", entity=Entity.ITEM, num_buckets=97),
+    "creator_affinity": Distribution(of="creator", max_keys=3, dim=4),
 }
 ASSETS = Assets(
     vocabularies={
@@ -219,6 +221,18 @@ def test_distribution_divides_what_it_was_given() -> None:
         }
     )
     np.testing.assert_allclose(found, [[0.25, 0.0, 0.75], [0.0, 0.0, 0.0]])
+
+
+def test_hashed_distribution_is_a_mean_by_count() -> None:
+    encoder = make_encoder("creator_affinity", SPEC, ASSETS, seed=1)
+    keys = tf.constant([["a", "b", ""], ["a", "", ""], ["b", "", ""], ["", "", ""]])
+    counts = tf.constant([[3, 1, 0], [5, 0, 0], [1, 0, 0], [0, 0, 0]], tf.int64)
+    found = encoder(
+        encoder.look_up({"creator_affinity_key": keys, "creator_affinity_count": counts})
+    ).numpy()
+    np.testing.assert_allclose(found[0], 0.75 * found[1] + 0.25 * found[2], rtol=1e-5)
+    assert np.abs(found[1] - found[2]).max() > 0.01
+    assert not found[3].any()
 
 
 def history(**given: Any) -> WindowMeans:

@@ -8,6 +8,7 @@ embeds what `look_up` gave; it is numeric only.
 import abc
 import math
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import tensorflow as tf
 
@@ -33,6 +34,7 @@ from trainer.catalog import Assets
 _EMBEDDING_STD = 0.05
 
 Raw = Mapping[str, tf.Tensor]
+LookedUp: TypeAlias = "tf.Tensor | tuple[tf.Tensor, ...]"
 
 
 class EmbeddingTable(tf.Module):
@@ -69,11 +71,11 @@ class Encoder(tf.keras.layers.Layer, abc.ABC):
         self.columns = tuple(c.name for c in columns_of(name, feature))
 
     @abc.abstractmethod
-    def look_up(self, raw: Raw) -> tf.Tensor:
+    def look_up(self, raw: Raw) -> LookedUp:
         """Raw columns [N, ...] by name to this feature's numbers [N, ...]."""
 
     @abc.abstractmethod
-    def call(self, looked_up: tf.Tensor) -> tf.Tensor:
+    def call(self, looked_up: LookedUp) -> tf.Tensor:
         """What `look_up` gave, [N, ...], to float32 [N, dim]."""
 
 
@@ -91,16 +93,20 @@ class HashedIdEncoder(Encoder):
 
     def look_up(self, raw: Raw) -> tf.Tensor:
         """String [N] to int64 [N, hashes]."""
-        ids = raw[self.columns[0]]
-        hashes = [
-            tf.strings.to_hash_bucket_strong(ids, self.num_buckets, [salt, 0x5EED])
-            for salt in range(self.num_hashes)
-        ]
-        return tf.stack(hashes, -1)
+        return _hash(raw[self.columns[0]], self.num_hashes, self.num_buckets)
 
     def call(self, looked_up: tf.Tensor) -> tf.Tensor:
         """Int64 [N, hashes] to float32 [N, dim]."""
         return tf.reduce_mean(self.embedding(looked_up), -2)
+
+
+def _hash(ids: tf.Tensor, num_hashes: int, num_buckets: int) -> tf.Tensor:
+    """Strings [...] to buckets int64 [..., hashes]."""
+    hashes = [
+        tf.strings.to_hash_bucket_strong(ids, num_buckets, [salt, 0x5EED])
+        for salt in range(num_hashes)
+    ]
+    return tf.stack(hashes, -1)
 
 
 def _vocabulary_table(values: list[str]) -> tf.lookup.StaticHashTable:
@@ -323,6 +329,29 @@ class DistributionEncoder(Encoder):
         return looked_up
 
 
+class HashedDistributionEncoder(Encoder):
+    """The mean, weighted by count, of the embeddings of hashed ids; zeros where there is none."""
+
+    def __init__(self, name: str, feature: Distribution, of: HashedId, *, seed: int) -> None:
+        """Hashes as the item feature `of` does, into a table of its own."""
+        super().__init__(name, feature)
+        self.num_hashes, self.num_buckets = of.num_hashes, of.num_buckets
+        self.embedding = EmbeddingTable(of.num_buckets, feature.dim, name=name, seed=seed)
+
+    def look_up(self, raw: Raw) -> tuple[tf.Tensor, tf.Tensor]:
+        """Keys string [N, K] and counts int64 [N, K] to int64 [N, K, hashes] and shares [N, K]."""
+        keys, counts = (raw[column] for column in self.columns)
+        counts = tf.cast(tf.maximum(counts, 0), tf.float32)
+        shares = tf.math.divide_no_nan(counts, tf.reduce_sum(counts, 1, keepdims=True))
+        return _hash(keys, self.num_hashes, self.num_buckets), shares
+
+    def call(self, looked_up: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        """What `look_up` gave to float32 [N, dim]."""
+        buckets, shares = looked_up
+        vectors = tf.reduce_mean(self.embedding(buckets), -2)
+        return tf.reduce_sum(vectors * shares[..., tf.newaxis], -2)
+
+
 def make_encoder(name: str, spec: FeatureSpec, assets: Assets, *, seed: int) -> Encoder:
     """The encoder of a feature; the history's is `trainer.history`, the item id's `trainer.items`.
 
@@ -355,5 +384,8 @@ def make_encoder(name: str, spec: FeatureSpec, assets: Assets, *, seed: int) -> 
         case Dense():
             return DenseEncoder(name, feature)
         case Distribution():
+            of = spec.features[feature.of]
+            if isinstance(of, HashedId):
+                return HashedDistributionEncoder(name, feature, of, seed=seed)
             return DistributionEncoder(name, feature, assets.vocabularies[feature.of])
     raise TypeError(f"features.{name}: no encoder for {type(feature).__name__}")

@@ -10,7 +10,7 @@ from configs.kinds import Entity, Sequence
 from configs.schema import Config
 from preprocessing.features import FeatureSpec
 from trainer.catalog import Assets, Catalog
-from trainer.encoders import EmbeddingTable, make_encoder
+from trainer.encoders import EmbeddingTable, LookedUp, make_encoder
 from trainer.history import WindowMeans
 from trainer.input import PAD_ITEM
 from trainer.items import ItemEncoder
@@ -74,9 +74,10 @@ class TwoTower(tfrs.Model):
             raw[column.name] = tf.zeros([1, width] if width else [1], column.dtype.value)
         self.embed_users(self.look_up(raw), tf.fill([1, self.spec.sequence[1].max_length], 0))
 
-    def look_up(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def look_up(self, raw: Mapping[str, tf.Tensor]) -> dict[str, LookedUp]:
         """Raw request columns [N, ...] to what the user encoders embed, by feature."""
-        return {e.feature_name: e.look_up(raw) for e in (*self.user_encoders, self.history)}
+        looked_up = {e.feature_name: e.look_up(raw) for e in self.user_encoders}
+        return {**looked_up, self.history.feature_name: self.history.look_up(raw)}
 
     def _user_vectors(
         self,
