@@ -424,6 +424,15 @@ class Export:
         partition_from: catalogs of this size or more are partitioned.
         recall_target: recall@k against exact search that the index is tuned to reach.
         exclude_history: leave the items of the request's own history out of its list.
+        popularity_weight: α of a user without a history in score = (1 - α)·dot/τ + α·log
+            popularity, in [0, 1).
+        popularity_half_life: known history items that halve α.
+        popularity_days: popularity counts the positives of the log's last so many days; 0: all.
+        rebuild_share: a version says that a rebuild is due once so large a share of its items is
+            fresh or removed.
+        quality_margin: a version is refused whose recall is by more than this share below that of
+            the version that is live.
+        max_latency_ms: a version is refused that takes longer for one request, in the median.
     """
 
     k: int = 100
@@ -432,6 +441,13 @@ class Export:
     partition_from: int = 100_000
     recall_target: float = 0.95
     exclude_history: bool = True
+    # Chosen on the validation split of the simulated log (docs/export.md).
+    popularity_weight: float = 0.5
+    popularity_half_life: float = 1.0
+    popularity_days: int = 7
+    rebuild_share: float = 0.1
+    quality_margin: float = 0.1
+    max_latency_ms: float = 100.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -512,14 +528,24 @@ class Config:
                 "keep_checkpoints",
             ),
         )
-        _require_positive(self.export, "export", ("k",))
         projected = self.tensorboard.projector_items
         require(projected >= 0, "tensorboard.projector_items", projected, "0 or more")
+        _require_positive(
+            self.export, "export", ("k", "popularity_half_life", "rebuild_share", "max_latency_ms")
+        )
+        require(
+            self.export.popularity_days >= 0,
+            "export.popularity_days",
+            self.export.popularity_days,
+            "0 or more",
+        )
         for path, share in (
             ("model.dropout", self.model.dropout),
             ("train.history_dropout", self.train.history_dropout),
             ("train.item_id_dropout", self.train.item_id_dropout),
             ("train.warmup_fraction", self.train.warmup_fraction),
+            ("export.popularity_weight", self.export.popularity_weight),
+            ("export.quality_margin", self.export.quality_margin),
         ):
             require(0.0 <= share < 1.0, path, share, "a share in [0, 1)")
         for name in ("max_category_drift", "max_number_drift"):

@@ -282,6 +282,15 @@ class FeatureSpec:
         return tuple(columns.values())
 
     @property
+    def item_request_columns(self) -> tuple[Column, ...]:
+        """Every input of `embed_item`: `timestamp`, then the raw columns of the item features."""
+        columns = {TIMESTAMP: Column(name=TIMESTAMP, dtype=DType.INT64)}
+        for name, feature in self.of(Entity.ITEM):
+            for column in columns_of(name, feature):
+                columns[column.name] = column
+        return tuple(columns.values())
+
+    @property
     def vocabulary_features(self) -> tuple[str, ...]:
         """Features with an entry in `vocabularies.json`; `item_id`'s is the catalog itself."""
         return tuple(

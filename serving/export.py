@@ -6,12 +6,19 @@ from typing import Any
 from absl import flags
 
 from configs.cli import console, run_app
-from serving.exporter import export
+from serving.exporter import Options, export
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "What trainer.task wrote.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Base path of the model's versions.", required=True)
 _DATASET = flags.DEFINE_string("dataset", None, "Instead of the dataset of the training run.")
 _VERSION = flags.DEFINE_integer("version", None, "Instead of the newest version plus one.")
+_TWIN = flags.DEFINE_bool(
+    "twin", False, "Also export a version without custom operations, below OUTPUT_twin."
+)
+_FORCE = flags.DEFINE_bool("force", False, "Publish a version that the gate refuses; it is logged.")
+_FORGET_REMOVED = flags.DEFINE_bool(
+    "forget_removed", False, "Let items come back that serving.update removed."
+)
 
 
 def main(argv: list[str]) -> dict[str, Any]:
@@ -21,7 +28,12 @@ def main(argv: list[str]) -> dict[str, Any]:
         Path(_WORKDIR.value),
         Path(_OUTPUT.value),
         dataset_dir=Path(_DATASET.value) if _DATASET.value else None,
-        version=_VERSION.value,
+        options=Options(
+            version=_VERSION.value,
+            twin=_TWIN.value,
+            force=_FORCE.value,
+            forget_removed=_FORGET_REMOVED.value,
+        ),
         console=console(),
     )
 

@@ -1,4 +1,4 @@
-"""The graph that is exported: user tower, catalog and index behind named signatures."""
+"""The graph that is exported: both towers, catalog and index behind named signatures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,162 +6,193 @@ from typing import Any
 import tensorflow as tf
 
 from configs.schema import Export
-from preprocessing.features import DType, FeatureSpec, default_of
-from trainer.catalog import Catalog
+from preprocessing.features import SECONDS_PER_DAY, TIMESTAMP
+from serving.item_store import ItemStore
+from serving.lists import ListMaker
+from serving.signatures import (
+    EXCLUDE_ITEM_ID,
+    ITEM_ID,
+    Answer,
+    Request,
+    inputs_of,
+    named,
+    parse_examples,
+)
 from trainer.input import PAD_ITEM
+from trainer.items import EMBEDDING_ROW
 from trainer.model import TwoTower
-
-_TF_DTYPE = {DType.INT64: tf.int64, DType.FLOAT: tf.float32, DType.BYTES: tf.string}
-
-Request = Mapping[str, tf.Tensor]
-Answer = dict[str, tf.Tensor]
-
-
-def input_signature(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
-    """Every input of `serving_default` by name: the batch dimension first, lists of any length."""
-    return {
-        c.name: tf.TensorSpec(
-            [None, c.length] if c.length else [None, None] if c.is_ragged else [None],
-            _TF_DTYPE[c.dtype],
-            name=c.name,
-        )
-        for c in spec.request_columns
-    }
 
 
 class ExportedModel(tf.Module):
-    """User tower and index in one graph.
+    """Both towers, the items and an index over them in one graph.
 
-    Every list has the width min(k, catalog); its items are unique and, if the config says so, none
-    is of the request's own history; scores are dot product over temperature, descending. Where
-    fewer items are eligible the rest is '' with the lowest float.
+    Lists keep the contract of `serving.lists.ListMaker`, with ids as strings ('' for none). If the
+    config says so, none holds an item of the request's own history.
     """
 
     def __init__(
         self,
         model: TwoTower,
         searcher: Any,
-        catalog: Catalog,
+        store: ItemStore,
         *,
+        looked_up: Mapping[str, tf.Variable],
         config: Export,
-        temperature: float,
     ) -> None:
-        """Takes a trained model and an index over the vectors of items 1, 2, … of the catalog."""
+        """Takes a trained model and an index over the vectors of the store's items.
+
+        Args:
+            model: whose items hold `looked_up`.
+            searcher: a `serving.index.Searcher`.
+            store: of the catalog.
+            looked_up: `serving.item_store.open_items` of the model.
+            config: of lists and of the weight of popularity.
+        """
         super().__init__(name="streamrec")
         self._model = _Untracked(model)
         self.spec = model.spec
+        self.id_column = model.spec.features[ITEM_ID].column
+        self.config = config
+        self.store = store
+        self.looked_up = dict(looked_up)
         self.searcher = searcher
-        self.temperature = temperature
-        self.exclude_history = config.exclude_history
-        self.num_items = catalog.size - 1
-        self.width = min(config.k, self.num_items)
-        # Only what the user's side needs is saved: not the item tower, not the layers as objects.
-        self.weights = [*model.trainable_variables, *model.items.frozen_tables]
+        temperature = float(model.temperature())
+        self.lists = ListMaker(searcher, store, k=config.k, temperature=temperature)
+        # What the towers need is saved, not the layers as objects.
+        held = {v.ref() for v in self.looked_up.values()}
+        self.weights = [v for v in model.variables if v.ref() not in held]
         self.lookup_tables = [
-            e.lookup_table for e in model.user_encoders if hasattr(e, "lookup_table")
+            e.lookup_table
+            for e in (
+                *model.user_encoders,
+                *model.items.static_encoders,
+                *model.items.daily_encoders,
+            )
+            if hasattr(e, "lookup_table")
         ]
-        ids = tf.constant(catalog.video_id[1:].tolist())
-        # A variable: a constant of many strings is slow to load with the graph.
-        self.video_id = tf.Variable(tf.concat([ids, [""]], 0), trainable=False)  # the last: none
-        self.item_table = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(
-                ids, tf.range(1, self.num_items + 1, dtype=tf.int64)
-            ),
-            default_value=0,
+        self.fresh_items = tf.function(
+            self._fresh_items, input_signature=[inputs_of(self.spec.item_request_columns)]
         )
 
-    def history_ids(self, request: Request) -> tf.Tensor:
-        """Catalog ids of the request's history: int64 [B, L], 0 unknown, `PAD_ITEM` padding."""
-        video_id = request[f"{self.spec.sequence[0]}_item_id"]
-        return tf.where(
-            video_id == "", tf.constant(PAD_ITEM, tf.int64), self.item_table.lookup(video_id)
+    def recommend(self, request: Request, exclude_item_id: tf.Tensor | None = None) -> Answer:
+        """The best items for each request: `item_id` string and `score` float32, [B, width].
+
+        Where little is known of a user, popularity speaks: its weight α halves with every
+        `popularity_half_life` known items of the history.
+        """
+        history = self._history(request)
+        known = tf.reduce_sum(tf.cast(history > 0, tf.float32), axis=1)
+        weight = self.config.popularity_weight * tf.pow(
+            0.5, known / self.config.popularity_half_life
+        )
+        excluded = [history] if self.config.exclude_history else [history[:, :0]]
+        if exclude_item_id is not None:
+            excluded.append(self.store.look_up(exclude_item_id))
+        return self._answer(
+            self.lists(self._user_vectors(request, history), tf.concat(excluded, 1), weight)
         )
 
-    def user_vectors(self, request: Request, history: tf.Tensor) -> tf.Tensor:
-        """Unit vectors: float32 [B, dim]."""
-        model = self._model.value
-        return model.embed_users(model.look_up(request), history)
+    def similar(self, item_id: tf.Tensor) -> Answer:
+        """The items nearest to each of string [B], by cosine, without the item itself.
 
-    def recommend(self, request: Request) -> Answer:
-        """The best items for each request: `item_id` string and `score` float32, [B, width]."""
-        history = self.history_ids(request)
-        query = self.user_vectors(request, history)
-        fetch = self.width
-        if self.exclude_history:
-            fetch = min(self.num_items, self.width + self.spec.sequence[1].max_length)
-        rows, scores = self.searcher.search(query, fetch)
-        rows = tf.cast(rows, tf.int64)
-        keep = tf.math.is_finite(scores) & ~_repeats(rows)
-        if self.exclude_history:
-            newest = history[:, -self.spec.sequence[1].max_length :]
-            keep &= ~tf.reduce_any((rows + 1)[:, :, tf.newaxis] == newest[:, tf.newaxis, :], -1)
-        lowest = tf.float32.min
-        best, at = tf.math.top_k(
-            tf.where(keep, scores / self.temperature, lowest), tf.minimum(self.width, fetch)
+        Raises:
+            InvalidArgumentError: an item is not in the catalog, or was removed from it.
+        """
+        ids = self.store.look_up(item_id)
+        listed = tf.gather(self.store.listed, ids)
+        found = tf.debugging.Assert(
+            tf.reduce_all(listed),
+            ["item_id: found items that the catalog does not hold:", item_id[~listed]],
+            summarize=5,
         )
-        chosen = tf.where(best > lowest, tf.gather(rows, at, batch_dims=1), self.num_items)
-        return {"item_id": tf.gather(self.video_id, chosen), "score": best}
+        with tf.control_dependencies([found] if found is not None else []):
+            row = tf.maximum(ids - 1, 0)
+        num_indexed = self.store.num_indexed
+        indexed = tf.gather(self.searcher.vectors, tf.minimum(row, num_indexed - 1))
+        # One row of zeros before the fresh ones, which may be none.
+        fresh = tf.pad(self.store.fresh_vectors, [[1, 0], [0, 0]])
+        fresh = tf.gather(fresh, tf.maximum(row - num_indexed + 1, 0))
+        query = tf.where((row < num_indexed)[:, tf.newaxis], indexed, fresh)
+        return self._answer(self.lists(query, ids[:, tf.newaxis], None))
 
     def signatures(self) -> dict[str, Any]:
         """Concrete functions by signature name."""
-        inputs = input_signature(self.spec)
+        request = inputs_of(self.spec.request_columns)
+        item = inputs_of(self.spec.item_request_columns)
+        excluded = tf.TensorSpec([None, None], tf.string, name=EXCLUDE_ITEM_ID)
+        examples = {"examples": tf.TensorSpec([None], tf.string, name="examples")}
+        item_id = {ITEM_ID: tf.TensorSpec([None], tf.string, name=ITEM_ID)}
 
-        @tf.function(input_signature=[inputs])
-        def recommend(request: Request) -> Answer:
-            return self.recommend(request)
+        def recommend_excluding(inputs: Request) -> Answer:
+            return self.recommend({name: inputs[name] for name in request}, inputs[EXCLUDE_ITEM_ID])
 
-        @tf.function(input_signature=[inputs])
-        def embed_user(request: Request) -> Answer:
-            return {"embedding": self.user_vectors(request, self.history_ids(request))}
+        def recommend_examples(inputs: Request) -> Answer:
+            return self.recommend(parse_examples(inputs["examples"], self.spec))
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
-        def recommend_examples(examples: tf.Tensor) -> Answer:
-            return self.recommend(parse_examples(examples, self.spec))
+        def embed_user(inputs: Request) -> Answer:
+            return {"embedding": self._user_vectors(inputs, self._history(inputs))}
 
         return {
-            "serving_default": _flat(recommend, inputs),
-            "recommend_examples": recommend_examples.get_concrete_function(),
-            "embed_user": _flat(embed_user, inputs),
+            "serving_default": named(self.recommend, request),
+            "recommend_examples": named(recommend_examples, examples),
+            "recommend_excluding": named(
+                recommend_excluding, request | {EXCLUDE_ITEM_ID: excluded}
+            ),
+            "embed_user": named(embed_user, request),
+            "embed_item": named(lambda raw: {"embedding": self._item_vectors(raw)}, item),
+            "similar_items": named(lambda inputs: self.similar(inputs[ITEM_ID]), item_id),
         }
 
+    def _answer(self, ranked: tuple[tf.Tensor, tf.Tensor]) -> Answer:
+        ids, scores = ranked
+        return {ITEM_ID: tf.gather(self.store.video_id, ids), "score": scores}
 
-def parse_examples(examples: tf.Tensor, spec: FeatureSpec) -> dict[str, tf.Tensor]:
-    """Requests as tf.train.Examples: string [B] to inputs by name; what is absent is missing."""
-    features: dict[str, Any] = {}
-    for column in spec.request_columns:
-        dtype = _TF_DTYPE[column.dtype]
-        if column.is_ragged:
-            features[column.name] = tf.io.RaggedFeature(dtype)
-        elif column.length:
-            zeros = tf.zeros([column.length], dtype)
-            features[column.name] = tf.io.FixedLenFeature([column.length], dtype, zeros)
-        else:
-            features[column.name] = tf.io.FixedLenFeature([], dtype, default_of(column))
-    parsed = tf.io.parse_example(examples, features)
-    return {
-        c.name: parsed[c.name].to_tensor() if c.is_ragged else parsed[c.name]
-        for c in spec.request_columns
-    }
+    def _history(self, request: Request) -> tf.Tensor:
+        """Catalog ids of the request's history: int64 [B, L], 0 unknown, `PAD_ITEM` padding."""
+        video_id = request[f"{self.spec.sequence[0]}_item_id"]
+        return tf.where(
+            video_id == "", tf.constant(PAD_ITEM, tf.int64), self.store.look_up(video_id)
+        )
+
+    def _user_vectors(self, request: Request, history: tf.Tensor) -> tf.Tensor:
+        """Unit vectors of users, by the newest items of their history: float32 [B, dim]."""
+        model, (name, feature) = self._model.value, self.spec.sequence
+        times = request[f"{name}_timestamp"]
+        history, times = tf.cond(
+            tf.shape(history)[1] > feature.max_length,
+            lambda: _newest(history, times, feature.max_length),
+            lambda: (history, times),
+        )
+        history.set_shape([None, None])  # which the branches of the condition lose
+        request = {**request, f"{name}_timestamp": tf.ensure_shape(times, [None, None])}
+        return model.embed_users(model.look_up(request), history)
+
+    def _item_vectors(self, raw: Request) -> tf.Tensor:
+        """Unit vectors of items by raw columns: float32 [B, dim]."""
+        model = self._model.value
+        row = model.items.embedding_row(self.store.look_up(raw[self.id_column]))
+        return model.embed_raw_items(row, raw, raw[TIMESTAMP] // SECONDS_PER_DAY)
+
+    def _fresh_items(self, raw: Request) -> Answer:
+        """What `serving.update` adds to the variables for items that the catalog does not hold.
+
+        Returns:
+            `embedding` float32 [N, dim], and the rows of `looked_up` by name.
+        """
+        model = self._model.value
+        stranger = tf.zeros_like(raw[TIMESTAMP])
+        vectors = model.embed_raw_items(stranger, raw, raw[TIMESTAMP] // SECONDS_PER_DAY)
+        looked_up = {EMBEDDING_ROW: stranger, **model.items.look_up(raw)}
+        return {"embedding": vectors, **looked_up}
 
 
-def _repeats(rows: tf.Tensor) -> tf.Tensor:
-    """Whether a row stands earlier in its list already: int64 [B, width] to bool [B, width]."""
-    order = tf.argsort(rows, stable=True)
-    ascending = tf.gather(rows, order, batch_dims=1)
-    again = tf.concat(
-        [tf.zeros_like(rows[:, :1], tf.bool), ascending[:, 1:] == ascending[:, :-1]], 1
+def _newest(history: tf.Tensor, times: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The last `count` real entries of each row, whichever end the padding stands at."""
+    pads_first = tf.argsort(tf.cast(history != PAD_ITEM, tf.int32), stable=True)[:, -count:]
+    return (
+        tf.gather(history, pads_first, batch_dims=1),
+        tf.gather(times, pads_first, batch_dims=1),
     )
-    return tf.gather(again, tf.argsort(order), batch_dims=1)
-
-
-def _flat(function: Any, inputs: Mapping[str, tf.TensorSpec]) -> Any:
-    """A concrete function that takes each input by its own name."""
-
-    @tf.function
-    def named(**request: tf.Tensor) -> Answer:
-        return function(request)
-
-    return named.get_concrete_function(**inputs)
 
 
 class _Untracked:

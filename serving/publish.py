@@ -16,10 +16,29 @@ def versions(base: Path) -> list[int]:
     return sorted(int(p.name) for p in base.iterdir() if p.is_dir() and p.name.isdigit())
 
 
+def version_dir_of(model: Path) -> Path:
+    """The version directory that is named, or the newest one below a base path.
+
+    Raises:
+        UserError: there is none.
+    """
+    if model.name.isdigit() and model.is_dir():
+        return model
+    found = [p for p in model.glob("*") if p.is_dir() and p.name.isdigit()]
+    if not found:
+        raise UserError(f"--model={model}: found no version, expected a model's base path")
+    return max(found, key=lambda p: int(p.name))
+
+
 def next_version(base: Path) -> int:
     """One more than the newest version, 1 for the first."""
     found = versions(base)
     return found[-1] + 1 if found else 1
+
+
+def twin_of(base: Path) -> Path:
+    """Base path of the versions without custom operations that belong to those below `base`."""
+    return base.with_name(f"{base.name}_twin")
 
 
 @contextmanager

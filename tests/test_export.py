@@ -1,20 +1,38 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.tools import saved_model_utils
 
 from configs.errors import UserError
 from configs.schema import Export, Index
-from preprocessing.features import UNKNOWN_ITEM
-from serving.exported import ExportedModel
-from serving.exporter import REPORT, export
-from serving.index import ExactSearcher, build, kind_for, mean_overlap
+from serving.exporter import export, recent_positives
+from serving.gate import REPORT
+from serving.index import kind_for
+from serving.pareto import PARETO_JSON, PARETO_PLOT, pareto_front
 from serving.publish import building, next_version, versions
-from serving.requests import empty_request
+from serving.quality import embed, raw_items
+from serving.requests import build_request, empty_request, load_states
+from serving.saved_model import SavedModel
+from serving.tuning import Tuning, best_of, build, mean_overlap
 from tests.conftest import QUIET
+from trainer.dataset import Dataset
 from trainer.restore import restore_run
+
+
+@pytest.fixture(scope="module")
+def dataset(workdir: Path) -> Dataset:
+    return restore_run(workdir)[1]
+
+
+@pytest.fixture(scope="module")
+def served(model_base_path: Path) -> Iterator[SavedModel]:
+    model = SavedModel(model_base_path / "1")
+    yield model
+    model.close()
 
 
 def unit_vectors(count: int, dim: int, seed: int) -> np.ndarray:
@@ -36,7 +54,8 @@ def test_kind_by_catalog_size(count: int, expected: Index) -> None:
 @pytest.mark.parametrize("kind", [Index.EXACT, Index.AH, Index.PARTITIONED])
 def test_index_reaches_its_recall_before_and_after_saving(kind: Index, tmp_path: Path) -> None:
     items, queries = unit_vectors(5_000, 32, 1), unit_vectors(100, 32, 2)
-    searcher, tuning = build(items, queries, config=Export(index=kind), width=50)
+    tuned = build(items, queries, config=Export(index=kind), width=50)
+    searcher, tuning = tuned.searcher, tuned.chosen
     assert tuning.kind == kind.value and tuning.num_items == 5_000
     assert tuning.recall >= 0.95
     exact = np.argsort(-(queries @ items.T), axis=1, kind="stable")[:, :50]
@@ -79,21 +98,71 @@ def test_version_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert versions(base) == [7, 9]
 
 
-def test_report_names_the_index_and_its_recall(model_base_path: Path) -> None:
+def test_report_names_the_index_and_what_the_gate_found(model_base_path: Path) -> None:
     report = json.loads((model_base_path / "1" / REPORT).read_text())
     assert report["index"]["kind"] == "exact"
-    assert report["recall"]["recall"] > 0.999
-    assert report["recall"]["num_queries"] > 100
+    checks = report["gate"]["checks"]
+    assert checks["recall"]["found"] > 0.999
+    assert checks["quality"]["queries"] > 100
+    assert checks["quality"]["recall"]["candidate"] > checks["quality"]["recall"]["popularity"]
+    assert checks["replay"]["records"] == 12 and checks["replay"]["p50_ms"] > 0
+    assert report["gate"]["problems"] == [] and not report["gate"]["forced"]
+
+
+def test_pareto_curve_is_written_with_its_plot(model_base_path: Path) -> None:
+    found = json.loads((model_base_path / "1" / PARETO_JSON).read_text())
+    assert found["chosen"] in found["tried"] and found["front"]
+    assert {"recall", "p50_ms", "p99_ms", "size_bytes"} <= set(found["front"][0])
+    plot = (model_base_path / "1" / PARETO_PLOT).read_text()
+    assert plot.lstrip().startswith("<?xml") and "</svg>" in plot
+
+
+def test_pareto_front_holds_what_nothing_beats() -> None:
+    settings = [(1.0, 0.5), (2.0, 0.4), (3.0, 0.9), (3.5, 0.9), (9.0, 1.0)]
+    tried = [
+        Tuning(
+            kind="ah",
+            num_items=9,
+            num_leaves=0,
+            leaves_to_search=0,
+            reorder=1,
+            recall=recall,
+            width=3,
+            num_queries=1,
+            p50_ms=ms,
+            p99_ms=ms,
+            size_bytes=1,
+        )
+        for ms, recall in settings
+    ]
+    assert [t.p50_ms for t in pareto_front(tried)] == [1.0, 3.0, 9.0]
+    assert best_of(tried, 0.8).p50_ms == 3.0
+    assert best_of(tried, 1.1).p50_ms == 9.0  # none reaches it: the most accurate
+
+
+SIGNATURES = {
+    "serving_default": ({"item_id", "score"}, "user_id"),
+    "recommend_examples": ({"item_id", "score"}, "examples"),
+    "recommend_excluding": ({"item_id", "score"}, "exclude_item_id"),
+    "embed_user": ({"embedding"}, "user_id"),
+    "embed_item": ({"embedding"}, "video_id"),
+    "similar_items": ({"item_id", "score"}, "item_id"),
+}
 
 
 def test_saved_model_says_what_its_inputs_are(model_base_path: Path) -> None:
-    loaded = tf.saved_model.load(str(model_base_path / "1"))
-    assert set(loaded.signatures) == {"serving_default", "recommend_examples", "embed_user"}
-    _, inputs = loaded.signatures["serving_default"].structured_input_signature
-    assert inputs["user_id"].shape.as_list() == [None] and inputs["user_id"].dtype == tf.string
-    assert inputs["history_item_id"].shape.as_list() == [None, None]
-    outputs = loaded.signatures["serving_default"].structured_outputs
-    assert set(outputs) == {"item_id", "score"}
+    """Named, batched inputs and outputs, as `saved_model_cli show` reads them."""
+    meta = saved_model_utils.get_meta_graph_def(str(model_base_path / "1"), "serve")
+    signatures = {n: s for n, s in meta.signature_def.items() if not n.startswith("__")}
+    assert set(signatures) == set(SIGNATURES)
+    for name, (outputs, an_input) in SIGNATURES.items():
+        signature = signatures[name]
+        assert set(signature.outputs) == outputs and an_input in signature.inputs
+        for info in [*signature.inputs.values(), *signature.outputs.values()]:
+            assert info.tensor_shape.dim[0].size == -1, name
+    excluding = signatures["recommend_excluding"].inputs
+    assert [d.size for d in excluding["exclude_item_id"].tensor_shape.dim] == [-1, -1]
+    assert set(excluding) == {*signatures["serving_default"].inputs, "exclude_item_id"}
 
 
 def test_export_refuses_a_directory_without_a_run(tmp_path: Path) -> None:
@@ -102,33 +171,119 @@ def test_export_refuses_a_directory_without_a_run(tmp_path: Path) -> None:
     assert not (tmp_path / "models").exists()
 
 
-def test_lists_keep_their_contract(workdir: Path) -> None:
-    """Unique, sorted, finite, without the history; padded where too few items are eligible."""
-    config, dataset, model, _ = restore_run(workdir)
-    items = model.embed_catalog(dataset.catalog.size, day=0)[1:]
-    config.export.k = dataset.catalog.size + 50  # more than there is
-    exported = ExportedModel(
-        model,
-        ExactSearcher(items),
-        dataset.catalog,
-        config=config.export,
-        temperature=config.model.temperature,
+def test_similar_items(served: SavedModel, dataset: Dataset) -> None:
+    signature = served.signatures["similar_items"]
+    ids = np.array([v.encode() for v in dataset.catalog.video_id[1:6]], object)
+    items, scores = signature.run(ids)
+    assert items.shape == scores.shape == (5, 20)
+    assert all(own not in row for own, row in zip(ids, items, strict=True))
+    assert (np.diff(scores, axis=1) <= 0).all() and (scores <= 1 + 1e-5).all()
+    with pytest.raises(tf.errors.InvalidArgumentError, match="catalog does not hold.*v_nowhere"):
+        signature.run(np.array([ids[0], b"v_nowhere"], object))
+    assert signature.run(ids[:0])[0].shape == (0, 20)
+
+
+def test_excluded_items_and_history_are_left_out(served: SavedModel, dataset: Dataset) -> None:
+    request = build_request(
+        dataset.spec, load_states(dataset.root, dataset.manifest, dataset.spec, sample=50)
     )
-    count = dataset.catalog.size - 1
-    assert exported.width == count
+    signature = served.signatures["recommend_excluding"]
+
+    def ask(excluded: np.ndarray) -> np.ndarray:
+        inputs = request | {"exclude_item_id": excluded}
+        return signature.run(*(inputs[name] for name in signature.input_names))[0]
+
+    before = ask(np.full((50, 0), b"", object))
+    default = served.signatures["serving_default"]
+    np.testing.assert_array_equal(
+        before, default.run(*(request[n] for n in default.input_names))[0]
+    )
+    excluded = np.concatenate([before[:, :7], before[:, :7], np.full((50, 1), b"none", object)], 1)
+    after = ask(excluded)
+    for row in range(50):
+        # The rest keeps its order, and what was left out never comes.
+        np.testing.assert_array_equal(after[row, :-7], before[row, 7:])
+        assert set(after[row]).isdisjoint(excluded[row])
+        history = {v.encode() for v in request["history_item_id"][row] if v}
+        assert set(after[row]).isdisjoint(history)
+
+
+def test_history_longer_than_the_model_reads(served: SavedModel, dataset: Dataset) -> None:
+    """The newest items count, wherever the padding is; all of it is left out of the list."""
+    rng = np.random.default_rng(0)
+    ids = np.array([v.encode() for v in dataset.catalog.video_id[1:]], object)
+    length = dataset.spec.sequence[1].max_length
+    newest = ids[rng.integers(0, len(ids), length)]
+    times = np.arange(1, length + 1)
+    rows = []
+    for before, after in ((0, 0), (10_000, 0), (30, 40)):
+        older = np.full(before, ids[0])
+        rows.append(
+            (
+                np.concatenate([older, newest, np.full(after, b"", object)]),
+                np.concatenate([np.zeros(before), times, np.zeros(after)]).astype(np.int64),
+            )
+        )
+    vectors = []
+    for items, seconds in rows:
+        request = empty_request(dataset.spec, 1)
+        request |= {"history_item_id": items[None], "history_timestamp": seconds[None]}
+        signature = served.signatures["embed_user"]
+        vectors.append(signature.run(*(request[n] for n in signature.input_names))[0])
+        signature = served.signatures["serving_default"]
+        listed = signature.run(*(request[n] for n in signature.input_names))[0]
+        assert set(listed[0]).isdisjoint(items)
+    np.testing.assert_allclose(vectors[1], vectors[0], atol=1e-6)
+    np.testing.assert_allclose(vectors[2], vectors[0], atol=1e-6)
+
+
+def test_embed_item_is_the_item_tower(served: SavedModel, workdir: Path, dataset: Dataset) -> None:
+    _, _, model, _ = restore_run(workdir)
+    day = dataset.manifest.splits.last_day
+    expected = model.embed_catalog(dataset.catalog.size, day=day)[1:]
+    raw = {name: column[1:] for name, column in raw_items(dataset, day).items()}
+    np.testing.assert_allclose(embed(served, "embed_item", raw), expected, atol=1e-5)
+
+
+def test_popularity_fades_with_the_history(
+    served: SavedModel, workdir: Path, dataset: Dataset
+) -> None:
+    """α is .5 without a history and halves with each known item of it."""
+    config, _, model, _ = restore_run(workdir)
+    assert (config.export.popularity_weight, config.export.popularity_half_life) == (0.5, 1.0)
+    counts = recent_positives(dataset, config.export.popularity_days)[1:]
+    log_popularity = np.log((counts + 1) / (counts + 1).sum())
+    items = model.embed_catalog(dataset.catalog.size, day=dataset.manifest.splits.last_day)[1:]
+    ids = np.array([v.encode() for v in dataset.catalog.video_id[1:]], object)
+    row_of = {v: i for i, v in enumerate(ids)}
+    rng = np.random.default_rng(1)
+    means = []
+    for length in (0, 1, 3, 20):
+        request = empty_request(dataset.spec, 30)
+        if length:
+            history = ids[rng.integers(0, len(ids), (30, length))]
+            history = np.concatenate([history, np.full((30, 2), b"a stranger", object)], 1)
+            times = np.tile(np.arange(length + 2), (30, 1))
+            request |= {"history_item_id": history, "history_timestamp": times}
+        signature = served.signatures["embed_user"]
+        users = signature.run(*(request[n] for n in signature.input_names))[0]
+        signature = served.signatures["serving_default"]
+        listed, scores = signature.run(*(request[n] for n in signature.input_names))
+        rows = np.vectorize(row_of.__getitem__)(listed)
+        alpha = 0.5 * 0.5**length
+        dots = np.take_along_axis(users @ items.T, rows, 1) / config.model.temperature
+        expected = (1 - alpha) * dots + alpha * log_popularity[rows]
+        np.testing.assert_allclose(scores, expected, atol=2e-3)
+        means.append(log_popularity[rows].mean())
+    assert means[0] > means[-1]
+
+
+def test_what_the_request_carries_counts_for_unknown_users(
+    served: SavedModel, dataset: Dataset
+) -> None:
+    countries = dataset.assets.vocabularies["country"][:2]
     request = empty_request(dataset.spec, 2)
-    request["history_item_id"] = np.array(
-        [[dataset.catalog.video_id[1], dataset.catalog.video_id[2]], ["nowhere", ""]], object
-    )
-    request["history_timestamp"] = np.zeros((2, 2), np.int64)
-    answer = exported.recommend(
-        {n: tf.constant(v.tolist() if v.dtype == object else v) for n, v in request.items()}
-    )
-    ids, scores = answer["item_id"].numpy(), answer["score"].numpy()
-    assert np.isfinite(scores).all() and (np.diff(scores, axis=1) <= 0).all()
-    assert (ids[0, -2:] == b"").all() and (ids[0, :-2] != b"").all()
-    assert (scores[0, -2:] == np.float32(tf.float32.min)).all()
-    assert len(set(ids[0, :-2])) == count - 2
-    assert dataset.catalog.video_id[1].encode() not in ids[0]
-    assert (ids[1] != b"").all() and len(set(ids[1])) == count
-    assert UNKNOWN_ITEM == 0  # row r of the index is catalog id r + 1
+    request["country"] = np.array([c.encode() for c in countries], object)
+    signature = served.signatures["serving_default"]
+    items, _ = signature.run(*(request[n] for n in signature.input_names))
+    assert (items[0] != items[1]).any()

@@ -1,14 +1,17 @@
 """The catalog inside the model: from catalog ids to item vectors, static and by day."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import tensorflow as tf
 
 from configs.kinds import Entity, Freshness, Text, Vocabulary
 from preprocessing.features import FeatureSpec
 from trainer.catalog import Assets, Catalog, DailyCounts
-from trainer.encoders import EmbeddingTable, Encoder, make_encoder
+from trainer.encoders import EmbeddingTable, Encoder, Raw, make_encoder
 
 _ITEM_ID = "item_id"
+EMBEDDING_ROW = "embedding_row"
 
 
 class ItemEncoder(tf.keras.layers.Layer):
@@ -48,10 +51,12 @@ class ItemEncoder(tf.keras.layers.Layer):
             catalog.vocabulary_size + 1, item_id.dim, name=_ITEM_ID, seed=seed
         )
         ids = np.arange(catalog.size)
-        self._embedding_row = tf.constant(np.where(ids <= catalog.vocabulary_size, ids, 0))
+        self._embedding_row: tf.Tensor | tf.Variable = tf.constant(
+            np.where(ids <= catalog.vocabulary_size, ids, 0)
+        )
         self.static_encoders: list[Encoder] = []
         self.daily_encoders: list[Encoder] = []
-        self._static: dict[str, tf.Tensor] = {}
+        self._static: dict[str, tf.Tensor | tf.Variable] = {}
         self._frozen = _Untracked()
         for index, (name, feature) in enumerate(spec.of(Entity.ITEM)):
             if name == _ITEM_ID:
@@ -80,28 +85,51 @@ class ItemEncoder(tf.keras.layers.Layer):
 
     def call(self, item: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Static vectors: int64 [N] catalog ids to float32 [N, static_dim]."""
-        row = tf.gather(self._embedding_row, item)
+        row = self.embedding_row(item)
         if training and self.id_dropout:
             row *= tf.cast(tf.random.uniform(tf.shape(row)) >= self.id_dropout, row.dtype)
-        parts = [self.item_id(row)]
         tables = {**self._static, **self._frozen.tables}
-        parts += [e(tf.gather(tables[e.feature_name], item)) for e in self.static_encoders]
-        return tf.concat(parts, -1)
-
-    @property
-    def frozen_tables(self) -> list[tf.Variable]:
-        """Vectors of texts: too large for constants of a graph, and no part of a checkpoint."""
-        return list(self._frozen.tables.values())
+        looked_up = {name: tf.gather(column, item) for name, column in tables.items()}
+        return self.embed(row, looked_up)
 
     def daily(self, item: tf.Tensor, day: tf.Tensor) -> tf.Tensor:
         """Vectors as of the start of a day: int64 [N], int64 [N] to float32 [N, daily_dim]."""
         raw = {name: tf.gather(column, item) for name, column in self._daily_raw.items()}
-        raw["day"] = day
         if self._statistics:
             counts = self._counts(item, day)
             raw |= {name: counts[:, i] for i, name in enumerate(self._statistics)}
+        return self.daily_of(raw, day)
+
+    def daily_of(self, raw: Raw, day: tf.Tensor) -> tf.Tensor:
+        """As `daily`, from raw columns [N, ...] that need not be in the catalog."""
+        raw = {**raw, "day": day}
         parts = [encoder(encoder.look_up(raw)) for encoder in self.daily_encoders]
-        return tf.concat([tf.zeros([tf.shape(item)[0], 0]), *parts], -1)
+        return tf.concat([tf.zeros([tf.shape(day)[0], 0]), *parts], -1)
+
+    def look_up(self, raw: Raw) -> dict[str, tf.Tensor]:
+        """Raw static columns [N, ...] to what `embed` takes, by feature."""
+        return {e.feature_name: e.look_up(raw) for e in self.static_encoders}
+
+    def embed(self, embedding_row: tf.Tensor, looked_up: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """As `call`, from rows int64 [N] of the id table (0: none of its own) and `look_up`."""
+        parts = [self.item_id(embedding_row)]
+        parts += [e(looked_up[e.feature_name]) for e in self.static_encoders]
+        return tf.concat(parts, -1)
+
+    def embedding_row(self, item: tf.Tensor) -> tf.Tensor:
+        """Rows of the id table: int64 [N] catalog ids to int64 [N]."""
+        return tf.gather(self._embedding_row, item)
+
+    @property
+    def looked_up(self) -> dict[str, tf.Tensor | tf.Variable]:
+        """What histories know of each item by catalog id: the id's row, and `look_up` of all."""
+        return {EMBEDDING_ROW: self._embedding_row, **self._static, **self._frozen.tables}
+
+    def hold(self, looked_up: Mapping[str, tf.Variable]) -> None:
+        """Takes variables in the place of `looked_up`, so that rows can be added to them."""
+        self._embedding_row = looked_up[EMBEDDING_ROW]
+        self._static = {name: looked_up[name] for name in self._static}
+        self._frozen.tables = {name: looked_up[name] for name in self._frozen.tables}
 
     def _counts(self, item: tf.Tensor, day: tf.Tensor) -> tf.Tensor:
         """`DailyCounts.at` in the graph."""

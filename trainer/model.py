@@ -108,6 +108,22 @@ class TwoTower(tfrs.Model):
         """Unit vectors of items as of the start of a day: int64 [N] twice to float32 [N, dim]."""
         return self.item_tower(tf.concat([self.items(item), self.items.daily(item, day)], -1))
 
+    def embed_raw_items(
+        self, embedding_row: tf.Tensor, raw: Mapping[str, tf.Tensor], day: tf.Tensor
+    ) -> tf.Tensor:
+        """Unit vectors of items by their raw columns, in the catalog or not.
+
+        Args:
+            embedding_row: int64 [N], `ItemEncoder.embedding_row`; 0 for strangers.
+            raw: `FeatureSpec.item_request_columns` [N, ...], counts as of the start of `day`.
+            day: int64 [N], days since 1970.
+
+        Returns:
+            float32 [N, embedding_dim].
+        """
+        static = self.items.embed(embedding_row, self.items.look_up(raw))
+        return self.item_tower(tf.concat([static, self.items.daily_of(raw, day)], -1))
+
     def embed_catalog(self, num_items: int, *, day: int) -> np.ndarray:
         """Unit vectors of items 0..num_items - 1 as of the start of a day: float32 [n, dim]."""
         embed = tf.function(self.embed_items, reduce_retracing=True)

@@ -1,0 +1,175 @@
+"""The steps of a day, each a process of its own, remembered so that a second run goes on."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from configs.errors import UserError
+
+STATE = "day.json"
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One command of a day.
+
+    Attributes:
+        name: of the step.
+        command: module and flags, after `python -m`.
+        needs: paths that must exist for the step to count as done.
+    """
+
+    name: str
+    command: Sequence[str]
+    needs: Sequence[Path]
+
+
+def steps_of_day(
+    day_dir: Path,
+    output: Path,
+    *,
+    tables: dict[str, str],
+    config_flags: Sequence[str],
+    export_flags: Sequence[str],
+) -> list[Step]:
+    """From logs to a published version: preprocess; train; export, gate and publish.
+
+    Args:
+        day_dir: where the day's dataset and run are.
+        output: base path of the model's versions.
+        tables: flags of `preprocessing.run` that say where the raw tables are.
+        config_flags: `--config` and overrides, as given.
+        export_flags: more flags of `serving.export`.
+    """
+    dataset, train = day_dir / "dataset", day_dir / "train"
+    where = [f"--{name}={value}" for name, value in tables.items() if value]
+    return [
+        Step(
+            name="preprocess",
+            command=["preprocessing.run", *config_flags, *where, f"--output={dataset}"],
+            needs=[dataset / "manifest.json"],
+        ),
+        Step(
+            name="train",
+            command=[
+                "trainer.task",
+                *config_flags,
+                f"--dataset={dataset}",
+                f"--workdir={train}",
+            ],
+            needs=[train / "run.json"],
+        ),
+        Step(
+            name="export",
+            command=["serving.export", f"--workdir={train}", f"--output={output}", *export_flags],
+            needs=[],
+        ),
+    ]
+
+
+def run_day(day_dir: Path, steps: Sequence[Step], *, console: Console) -> dict[str, Any]:
+    """Runs the steps that are not done yet, in order.
+
+    A step is done when its process ended well and what it made is still there; the steps after one
+    that had to be run are run again. Output goes to `DAY/logs/STEP.log`.
+
+    Returns:
+        By step: `seconds`, `result`, and whether it was `resumed` from an earlier run.
+
+    Raises:
+        UserError: another run of this day is at work, or a step failed.
+    """
+    (day_dir / "logs").mkdir(parents=True, exist_ok=True)
+    with _only_one(day_dir):
+        state = _read_state(day_dir)
+        summary: dict[str, Any] = {}
+        again = False
+        for step in steps:
+            before = state.get(step.name)
+            is_done = (
+                before is not None
+                and before["command"] == list(step.command)
+                and all(path.exists() for path in step.needs)
+            )
+            if is_done and not again:
+                console.print(f"{step.name}: done before")
+                summary[step.name] = {**_shown(before), "resumed": True}
+                continue
+            again = True
+            console.print(f"{step.name}: python -m {' '.join(step.command)}")
+            state.pop(step.name, None)
+            state[step.name] = _run(step, day_dir / "logs" / f"{step.name}.log")
+            _write_state(day_dir, state)
+            summary[step.name] = {**_shown(state[step.name]), "resumed": False}
+    return summary
+
+
+def print_summary(summary: dict[str, Any], console: Console) -> None:
+    """One table: steps down, what each took and made."""
+    table = Table()
+    for header in ("step", "seconds", "result"):
+        table.add_column(header, justify="right" if header == "seconds" else "left")
+    for name, found in summary.items():
+        seconds = "before" if found["resumed"] else f"{found['seconds']:.1f}"
+        brief = {k: v for k, v in found["result"].items() if not isinstance(v, dict | list)}
+        table.add_row(name, seconds, ", ".join(f"{k} {v}" for k, v in brief.items()))
+    console.print(table)
+
+
+def _shown(done: dict[str, Any]) -> dict[str, Any]:
+    return {"seconds": done["seconds"], "result": done["result"]}
+
+
+def _run(step: Step, log: Path) -> dict[str, Any]:
+    begin = time.monotonic()
+    with log.open("wb") as out:
+        code = subprocess.run(
+            [sys.executable, "-m", *step.command], stdout=out, stderr=subprocess.STDOUT
+        ).returncode
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    if code != 0:
+        errors = [line for line in lines if line.startswith("error: ")]
+        why = errors[-1].removeprefix("error: ") if errors else f"exit code {code}"
+        raise UserError(f"{step.name}: {why} (all of it in {log})")
+    results = [line for line in lines if line.startswith("{")]
+    return {
+        "command": list(step.command),
+        "seconds": round(time.monotonic() - begin, 1),
+        "result": json.loads(results[-1]) if results else {},
+    }
+
+
+@contextmanager
+def _only_one(day_dir: Path) -> Iterator[None]:
+    with (day_dir / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"--workdir: another run is at work in {day_dir}") from None
+        yield
+
+
+def _read_state(day_dir: Path) -> dict[str, Any]:
+    path = day_dir / STATE
+    if not path.exists():
+        return {}
+    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return state
+
+
+def _write_state(day_dir: Path, state: dict[str, Any]) -> None:
+    beside = day_dir / f".{STATE}-{os.getpid()}"
+    beside.write_text(json.dumps(state, indent=1), encoding="utf-8")
+    os.replace(beside, day_dir / STATE)

@@ -1,0 +1,57 @@
+"""The inputs of the exported signatures: names, types and shapes, and requests as Examples."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from preprocessing.features import Column, DType, FeatureSpec, default_of
+
+_TF_DTYPE = {DType.INT64: tf.int64, DType.FLOAT: tf.float32, DType.BYTES: tf.string}
+
+EXCLUDE_ITEM_ID = "exclude_item_id"
+ITEM_ID = "item_id"
+
+Request = Mapping[str, tf.Tensor]
+Answer = dict[str, tf.Tensor]
+
+
+def inputs_of(columns: Iterable[Column]) -> dict[str, tf.TensorSpec]:
+    """Inputs by name: the batch dimension first, lists of any length."""
+    return {
+        c.name: tf.TensorSpec(
+            [None, c.length] if c.length else [None, None] if c.is_ragged else [None],
+            _TF_DTYPE[c.dtype],
+            name=c.name,
+        )
+        for c in columns
+    }
+
+
+def named(function: Callable[[Request], Answer], inputs: Mapping[str, tf.TensorSpec]) -> Any:
+    """A concrete function that takes each input by its own name."""
+
+    @tf.function
+    def by_name(**request: tf.Tensor) -> Answer:
+        return function(request)
+
+    return by_name.get_concrete_function(**inputs)
+
+
+def parse_examples(examples: tf.Tensor, spec: FeatureSpec) -> dict[str, tf.Tensor]:
+    """Requests as tf.train.Examples: string [B] to inputs by name; what is absent is missing."""
+    features: dict[str, Any] = {}
+    for column in spec.request_columns:
+        dtype = _TF_DTYPE[column.dtype]
+        if column.is_ragged:
+            features[column.name] = tf.io.RaggedFeature(dtype)
+        elif column.length:
+            zeros = tf.zeros([column.length], dtype)
+            features[column.name] = tf.io.FixedLenFeature([column.length], dtype, zeros)
+        else:
+            features[column.name] = tf.io.FixedLenFeature([], dtype, default_of(column))
+    parsed = tf.io.parse_example(examples, features)
+    return {
+        c.name: parsed[c.name].to_tensor() if c.is_ragged else parsed[c.name]
+        for c in spec.request_columns
+    }

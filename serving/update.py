@@ -1,0 +1,39 @@
+"""`python -m serving.update`: videos added and removed without training, in seconds."""
+
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from configs.cli import console, run_app
+from configs.errors import UserError
+from serving.new_videos import read_lines
+from serving.updating import update
+
+_MODEL = flags.DEFINE_string(
+    "model", None, "Base path of a model, or one version of it.", required=True
+)
+_ADD = flags.DEFINE_string("add", None, "JSON Lines of videos to add.")
+_REMOVE = flags.DEFINE_string("remove", None, "Text file of video ids to remove, one a line.")
+_VERSION = flags.DEFINE_integer("version", None, "Instead of the newest version plus one.")
+_FORCE = flags.DEFINE_bool("force", False, "Publish a version that the gate refuses; it is logged.")
+
+
+def main(argv: list[str]) -> dict[str, Any]:
+    """Updates and returns the report."""
+    del argv
+    if _ADD.value is None and _REMOVE.value is None:
+        raise UserError("--add: found neither --add nor --remove, expected one of them")
+    remove = read_lines(Path(_REMOVE.value), flag="--remove") if _REMOVE.value else []
+    return update(
+        Path(_MODEL.value),
+        add=Path(_ADD.value) if _ADD.value else None,
+        remove=remove,
+        version=_VERSION.value,
+        force=_FORCE.value,
+        console=console(),
+    )
+
+
+if __name__ == "__main__":
+    run_app(main)

@@ -1,0 +1,80 @@
+"""The steps of a day: each a process, resumed where it stopped. Commands here are tiny modules."""
+
+import fcntl
+from pathlib import Path
+
+import pytest
+
+from configs.errors import UserError
+from serving.day import Step, run_day, steps_of_day
+from tests.conftest import QUIET
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module `step` that appends its name to a file, and fails while a file `broken` exists."""
+    (tmp_path / "step.py").write_text(
+        "import sys, pathlib, json\n"
+        "root, name = pathlib.Path(sys.argv[1]), sys.argv[2]\n"
+        "with (root / 'ran').open('a') as f: f.write(name + '\\n')\n"
+        "if (root / f'broken-{name}').exists(): sys.exit('error: the disk is full')\n"
+        "(root / f'made-{name}').touch()\n"
+        "print('working'); print(json.dumps({'made': name}))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path
+
+
+def steps(root: Path) -> list[Step]:
+    return [Step(name=n, command=["step", str(root), n], needs=[root / f"made-{n}"]) for n in "abc"]
+
+
+def ran(root: Path) -> str:
+    return (root / "ran").read_text().replace("\n", "")
+
+
+def test_a_day_goes_on_where_it_stopped(commands: Path) -> None:
+    day = commands / "day"
+    (commands / "broken-b").touch()
+    with pytest.raises(UserError, match=r"b: the disk is full \(all of it in .*b\.log\)"):
+        run_day(day, steps(commands), console=QUIET)
+    assert ran(commands) == "ab"
+    (commands / "broken-b").unlink()
+    summary = run_day(day, steps(commands), console=QUIET)
+    assert ran(commands) == "abbc"
+    assert [summary[n]["resumed"] for n in "abc"] == [True, False, False]
+    assert summary["c"]["result"] == {"made": "c"}
+    run_day(day, steps(commands), console=QUIET)
+    assert ran(commands) == "abbc"
+
+
+def test_what_is_gone_is_made_again_with_all_that_follows(commands: Path) -> None:
+    day = commands / "day"
+    run_day(day, steps(commands), console=QUIET)
+    (commands / "made-b").unlink()
+    run_day(day, steps(commands), console=QUIET)
+    assert ran(commands) == "abcbc"
+
+
+def test_two_runs_of_a_day_do_not_meet(commands: Path) -> None:
+    day = commands / "day"
+    run_day(day, steps(commands)[:1], console=QUIET)
+    with (day / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another run is at work"):
+            run_day(day, steps(commands), console=QUIET)
+
+
+def test_the_real_steps_hand_on_what_they_make(tmp_path: Path) -> None:
+    made = steps_of_day(
+        tmp_path,
+        tmp_path / "models",
+        tables={"events": "E", "videos": "V", "users": ""},
+        config_flags=["--config=C"],
+        export_flags=["--twin"],
+    )
+    assert [s.command[0] for s in made] == ["preprocessing.run", "trainer.task", "serving.export"]
+    assert f"--output={tmp_path / 'dataset'}" in made[0].command
+    assert f"--dataset={tmp_path / 'dataset'}" in made[1].command
+    assert f"--workdir={tmp_path / 'train'}" in made[2].command and "--twin" in made[2].command
+    assert not any(flag.startswith("--users") for flag in made[0].command)

@@ -1,0 +1,90 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from configs.errors import UserError
+from serving.embedding import DONE, Of, write_embeddings
+from serving.offline import embed_requests
+from serving.requests import build_request, load_states
+from tests.conftest import QUIET
+from trainer.restore import restore_run
+
+
+def read(output: Path) -> tuple[list[str], np.ndarray]:
+    done = json.loads((output / DONE).read_text())
+    parts = [pq.read_table(p) for p in sorted(output.glob("part-*.parquet"))]
+    assert len(parts) == done["parts"] and sum(p.num_rows for p in parts) == done["rows"]
+    ids = [i for p in parts for i in p.column(0).to_pylist()]
+    return ids, np.concatenate([np.stack(p["embedding"].to_numpy()) for p in parts])
+
+
+def test_users_are_those_of_the_model_and_a_second_run_completes(
+    model_base_path: Path, workdir: Path, tmp_path: Path
+) -> None:
+    _, dataset, model, _ = restore_run(workdir)
+    output = tmp_path / "users"
+
+    def write(rows_per_part: int = 150) -> dict[str, object]:
+        return write_embeddings(
+            model_base_path,
+            output,
+            of=Of.USERS,
+            dataset=dataset.root,
+            rows_per_part=rows_per_part,
+            console=QUIET,
+        )
+
+    first = write()
+    states = load_states(dataset.root, dataset.manifest, dataset.spec)
+    ids, vectors = read(output)
+    assert first["rows"] == len(ids) == len(set(ids)) and first["written_now"] == first["parts"]
+    expected = embed_requests(model, dataset, build_request(dataset.spec, states))
+    by_id = dict(zip(states.user_id, expected, strict=True))
+    np.testing.assert_allclose(vectors, np.stack([by_id[i] for i in ids]), atol=1e-5)
+
+    # Stopped after the first part: the second is written again, the others are left alone.
+    untouched = (output / "part-00000.parquet").stat().st_mtime_ns
+    (output / "part-00001.parquet").unlink()
+    (output / DONE).unlink()
+    assert write()["written_now"] == 1
+    assert (output / "part-00000.parquet").stat().st_mtime_ns == untouched
+    np.testing.assert_array_equal(read(output)[1], vectors)
+    with pytest.raises(UserError, match="found embeddings with rows_per_part 150, expected 99"):
+        write(rows_per_part=99)
+
+
+def test_items_are_those_that_are_listed(
+    model_base_path: Path, workdir: Path, tmp_path: Path
+) -> None:
+    _, dataset, model, _ = restore_run(workdir)
+    write_embeddings(
+        model_base_path / "1",
+        tmp_path / "items",
+        of=Of.ITEMS,
+        dataset=None,
+        rows_per_part=1_000,
+        console=QUIET,
+    )
+    ids, vectors = read(tmp_path / "items")
+    assert ids == dataset.catalog.video_id[1:].tolist()
+    day = dataset.manifest.splits.last_day
+    expected = model.embed_catalog(dataset.catalog.size, day=day)[1:]
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
+
+
+def test_users_need_a_dataset_and_the_output_a_place_of_its_own(
+    model_base_path: Path, tmp_path: Path
+) -> None:
+    def write(output: Path) -> None:
+        write_embeddings(
+            model_base_path, output, of=Of.USERS, dataset=None, rows_per_part=9, console=QUIET
+        )
+
+    with pytest.raises(UserError, match="--dataset: found none"):
+        write(tmp_path / "new")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="found other files there"):
+        write(tmp_path)

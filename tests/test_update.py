@@ -1,0 +1,249 @@
+"""The fresh tier: videos added and removed without training or a new index."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from configs.errors import UserError
+from serving.exporter import export
+from serving.gate import REPORT
+from serving.new_videos import Input, read_videos
+from serving.publish import versions
+from serving.quality import embed, raw_items
+from serving.requests import empty_request
+from serving.saved_model import SavedModel
+from serving.updating import update
+from tests.conftest import QUIET
+from tests.test_gate import with_export
+from trainer.dataset import Dataset
+from trainer.restore import restore_run
+
+
+@pytest.fixture(scope="module")
+def dataset(workdir: Path) -> Dataset:
+    return restore_run(workdir)[1]
+
+
+def videos(dataset: Dataset, count: int) -> list[dict[str, Any]]:
+    """Videos like those of the catalog, by other names."""
+    raw = raw_items(dataset, dataset.manifest.splits.last_day)
+    rows = []
+    for i in range(1, count + 1):
+        row = {
+            name: v[i].decode() if isinstance(v[i], bytes) else v[i].item()
+            for name, v in raw.items()
+            if name not in ("timestamp", "positives", "positives_7d", "impressions_7d")
+        }
+        rows.append(row | {"video_id": f"fresh-{i}", "title": "ignored"})
+    return rows
+
+
+def write_videos(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def ask(model: SavedModel, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+    signature = model.signatures[name]
+    outputs = signature.run(*(inputs[n] for n in signature.input_names))
+    return dict(zip(signature.output_names, outputs, strict=True))
+
+
+def of(*ids: str) -> np.ndarray:
+    return np.array([i.encode() for i in ids], object)
+
+
+@pytest.fixture(scope="module")
+def base(workdir: Path, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Version 1 by export with ScaNN, 2 and 3 by updates of it."""
+    root = tmp_path_factory.mktemp("fresh")
+    run = with_export(workdir, root / "run", index="ah", rebuild_share=0.05)
+    export(run, root / "m", console=QUIET)
+    rows = videos(dataset, 25)
+    known = rows[0] | {"video_id": dataset.catalog.video_id[1]}
+    add = write_videos(root / "a.jsonl", [*rows, rows[3], known])
+    first = update(root / "m", add=add, remove=[], console=QUIET)
+    assert (first["added"], first["known"], first["repeated"]) == (25, 1, 1)
+    assert not first["rebuild_due"]
+    more = write_videos(root / "b.jsonl", [rows[0], rows[7] | {"video_id": "fresh-late"}])
+    leaving = ["fresh-1", dataset.catalog.video_id[2], "fresh-2", "nobody"]
+    second = update(root / "m", add=more, remove=leaving, console=QUIET)
+    assert (second["added"], second["removed_before"]) == (1, 1)
+    assert (second["removed"], second["unknown"]) == (3, 1)
+    # Of 626 items 26 are fresh and 3 removed, one of them fresh: 4.6 %.
+    assert second["items"] == {"indexed": 600 + 1, "fresh": 26, "removed": 3}
+    return root / "m"
+
+
+def test_fresh_videos_are_known_to_every_signature(base: Path, dataset: Dataset) -> None:
+    model = SavedModel(base / "2")
+    similar = ask(model, "similar_items", item_id=of("fresh-5"))
+    # Its twin in the catalog differs only in its id's own embedding and its counts.
+    assert similar["item_id"].shape == (1, 20) and b"fresh-5" not in similar["item_id"]
+    assert (similar["item_id"] != b"").all()
+    request = empty_request(dataset.spec, 1)
+    stranger = ask(model, "embed_user", **request)["embedding"]
+    request |= {
+        "history_item_id": of("fresh-5")[None],
+        "history_timestamp": np.array([[1]], np.int64),
+    }
+    assert np.abs(ask(model, "embed_user", **request)["embedding"] - stranger).max() > 1e-3
+    model.close()
+
+
+def test_fresh_videos_come_where_their_vectors_say(base: Path, dataset: Dataset) -> None:
+    old, model = SavedModel(base / "1"), SavedModel(base / "2")
+    rows = videos(dataset, 25)
+    raw = {
+        name: np.array(
+            [r[name].encode() if isinstance(r[name], str) else r[name] for r in rows],
+            object if isinstance(rows[0][name], str) else None,
+        )
+        for name in rows[0]
+        if name != "title"
+    }
+    raw |= {n: np.zeros(25, np.int64) for n in ("positives", "positives_7d", "impressions_7d")}
+    raw["duration_sec"] = raw["duration_sec"].astype(np.float32)
+    as_of = json.loads((base / "1" / REPORT).read_text())["as_of"]
+    raw["timestamp"] = np.full(25, max(as_of, raw["upload_time"].max()), np.int64)
+    fresh = embed(old, "embed_item", raw)
+    rng = np.random.default_rng(0)
+    ids = of(*dataset.catalog.video_id[1:])
+    request = empty_request(dataset.spec, 40)
+    request |= {
+        "history_item_id": ids[rng.integers(0, 600, (40, 30))],
+        "history_timestamp": np.tile(np.arange(30), (40, 1)),
+    }
+    before, after = ask(old, "serving_default", **request), ask(model, "serving_default", **request)
+    users = ask(model, "embed_user", **request)["embedding"]
+    scores = users @ fresh.T / 0.05
+    found = 0
+    for row in range(40):
+        listed = {i: s for i, s in zip(after["item_id"][row], after["score"][row], strict=True)}
+        worst = after["score"][row, -1]
+        for i in range(25):
+            name = f"fresh-{i + 1}".encode()
+            if abs(scores[row, i] - worst) < 1e-3:
+                continue  # on the edge of the list
+            assert (name in listed) == (scores[row, i] > worst)
+            if name in listed:
+                found += 1
+                assert listed[name] == pytest.approx(scores[row, i], abs=2e-3)
+        # All others of the list were in it before.
+        others = [i for i in after["item_id"][row] if not i.startswith(b"fresh-")]
+        assert set(others) <= set(before["item_id"][row])
+    assert found > 10
+    old.close()
+    model.close()
+
+
+def test_removed_videos_never_come_back(
+    base: Path, dataset: Dataset, workdir: Path, tmp_path: Path
+) -> None:
+    gone = {b"fresh-1", b"fresh-2", dataset.catalog.video_id[2].encode()}
+
+    def lists_of(model: SavedModel) -> set[bytes]:
+        rng = np.random.default_rng(1)
+        request = empty_request(dataset.spec, 200)
+        ids = of(*dataset.catalog.video_id[1:])
+        request |= {
+            "history_item_id": ids[rng.integers(0, 600, (200, 5))],
+            "history_timestamp": np.tile(np.arange(5), (200, 1)),
+        }
+        return set(ask(model, "serving_default", **request)["item_id"].ravel())
+
+    model = SavedModel(base / "3")
+    listed = lists_of(model)
+    assert len(listed) > 200 and listed.isdisjoint(gone)
+    with pytest.raises(Exception, match="catalog does not hold"):
+        ask(model, "similar_items", item_id=of("fresh-1"))
+    model.close()
+    # Nor with the next export, unless it is told to forget.
+    again = tmp_path / "m"
+    shutil.copytree(base / "3", again / "3")
+    export(workdir, again, console=QUIET)
+    model = SavedModel(again / "4")
+    assert lists_of(model).isdisjoint(gone)
+    model.close()
+
+
+def test_rebuild_is_due_from_a_share_on(base: Path, dataset: Dataset, tmp_path: Path) -> None:
+    copy = tmp_path / "m"
+    shutil.copytree(base / "3", copy / "3")
+    rows = [r | {"video_id": f"later-{i}"} for i, r in enumerate(videos(dataset, 10))]
+    add = write_videos(tmp_path / "c.jsonl", rows)
+    result = update(copy, add=add, remove=[], console=QUIET)
+    assert result["rebuild_due"] and versions(copy) == [3, 4]
+    assert json.loads((copy / "4" / REPORT).read_text())["updated_from"] == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2: found no JSON"),
+        ("[1]", "line 2: found list, expected an object"),
+        ('{"size": 3}', "line 2: found no video_id"),
+        ('{"video_id": "x", "size": "big"}', "line 2: size: found 'big', expected a number"),
+        ('{"video_id": "x", "upload_time": "noon"}', "upload_time: found 'noon', expected an int"),
+        ('{"video_id": "x", "vector": [1]}', "vector: found .*, expected a list of 2"),
+        ('{"video_id": "x", "tags": "a"}', "tags: found 'a', expected a list, each a string"),
+    ],
+)
+def test_wrong_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
+    inputs = {
+        "video_id": Input(dtype="string", shape=()),
+        "size": Input(dtype="float32", shape=()),
+        "upload_time": Input(dtype="int64", shape=()),
+        "vector": Input(dtype="float32", shape=(2,)),
+        "tags": Input(dtype="string", shape=(None,)),
+        "timestamp": Input(dtype="int64", shape=()),
+    }
+    good = {"video_id": 7, "upload_time": "2025-01-01", "vector": [1, 2], "tags": ["a", "b"]}
+    path = tmp_path / "v.jsonl"
+    path.write_text(json.dumps(good) + "\n\n")
+    new = read_videos(path, inputs, id_column="video_id")
+    assert new.video_id == ["7"] and new.raw["upload_time"].tolist() == [1_735_689_600]
+    assert new.raw["tags"].tolist() == [[b"a", b"b"]] and new.raw["size"].tolist() == [-1.0]
+    path.write_text(json.dumps(good) + "\n" + line + "\n")
+    with pytest.raises(UserError, match=message):
+        read_videos(path, inputs, id_column="video_id")
+
+
+def test_update_refuses_what_is_no_version(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--model=.*found no version"):
+        update(tmp_path, add=None, remove=["x"], console=QUIET)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["export", "update"])
+def test_killed_at_any_moment_nothing_is_visible(
+    command: str, base: Path, workdir: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "m"
+    shutil.copytree(base / "1", model / "1")
+    flags = {
+        "export": [f"--workdir={workdir}", f"--output={model}"],
+        "update": [f"--model={model}", f"--remove={write_videos(tmp_path / 'r', [])}"],
+    }[command]
+    for after_s in (0.0, 0.3, 1.0, 3.0):
+        with subprocess.Popen(
+            [sys.executable, "-m", f"serving.{command}", *flags],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ,
+        ) as process:
+            while process.poll() is None and not list(model.glob(".building-*")):
+                time.sleep(0.02)
+            time.sleep(after_s)
+            process.send_signal(signal.SIGKILL)
+        assert versions(model) == [1]
+        assert list((model / "1").iterdir())
