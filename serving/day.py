@@ -98,12 +98,7 @@ def run_day(day_dir: Path, steps: Sequence[Step], *, console: Console) -> dict[s
         again = False
         for step in steps:
             before = state.get(step.name)
-            is_done = (
-                before is not None
-                and before["command"] == list(step.command)
-                and all(path.exists() for path in step.needs)
-            )
-            if is_done and not again:
+            if before is not None and not again and _is_done(step, before):
                 console.print(f"{step.name}: done before")
                 summary[step.name] = {**_shown(before), "resumed": True}
                 continue
@@ -126,6 +121,11 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         brief = {k: v for k, v in found["result"].items() if not isinstance(v, dict | list)}
         table.add_row(name, seconds, ", ".join(f"{k} {v}" for k, v in brief.items()))
     console.print(table)
+
+
+def _is_done(step: Step, before: dict[str, Any]) -> bool:
+    same = before["command"] == list(step.command)
+    return same and all(path.exists() for path in step.needs)
 
 
 def _shown(done: dict[str, Any]) -> dict[str, Any]:

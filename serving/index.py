@@ -20,9 +20,9 @@ FloatArray = npt.NDArray[np.float32]
 
 # Source: ScaNN's documentation, "algorithms and configuration": two dimensions a block, an
 # anisotropic threshold of 0.2 for unit vectors, and about sqrt(n) partitions.
-_DIMENSIONS_PER_BLOCK = 2
-_ANISOTROPIC_THRESHOLD = 0.2
-_TRAINING_SAMPLE = 100_000
+DIMENSIONS_PER_BLOCK = 2
+ANISOTROPIC_THRESHOLD = 0.2
+TRAINING_SAMPLE = 100_000
 # An exact search of a batch holds at most so many scores (64 MiB) at once.
 _SCORES_AT_ONCE = 1 << 24
 
@@ -116,13 +116,13 @@ class ScannSearcher(tf.Module):
             builder = builder.tree(
                 num_leaves=num_leaves,
                 num_leaves_to_search=self.leaves_to_search,
-                training_sample_size=_TRAINING_SAMPLE,
+                training_sample_size=TRAINING_SAMPLE,
                 quantize_centroids=True,
             )
         builder = builder.score_ah(
-            _DIMENSIONS_PER_BLOCK,
-            anisotropic_quantization_threshold=_ANISOTROPIC_THRESHOLD,
-            training_sample_size=_TRAINING_SAMPLE,
+            DIMENSIONS_PER_BLOCK,
+            anisotropic_quantization_threshold=ANISOTROPIC_THRESHOLD,
+            training_sample_size=TRAINING_SAMPLE,
         ).reorder(1_000)
         self.state = builder.build().serialize_to_module()
         self.vectors = self.state.dataset  # what reordering scores exactly with
