@@ -234,7 +234,7 @@ class _Items:
 
 
 def _of_equal_width(one: np.ndarray, other: np.ndarray) -> list[np.ndarray]:
-    """Rows of lists, padded to the longer of both with -1, as `trainer.encoders.BagEncoder` does."""
+    """Rows of lists, padded with -1 to the longer of both, as `BagEncoder` pads."""
     if one.ndim != 2 or one.shape[1] == other.shape[1]:
         return [one, other]
     width = max(one.shape[1], other.shape[1])
