@@ -85,7 +85,8 @@ def test_the_oracle_is_best_and_the_model_is_measured_beside_baselines(
 
 def test_export_says_what_it_chose_and_measured(made: dict[str, Any]) -> None:
     assert "index: exact over 600 items" in made["export said"]
-    assert made["export"]["recall"]["recall"] > 0.999
+    gate = made["export"]["gate"]
+    assert gate["checks"]["recall"]["found"] > 0.999 and gate["problems"] == []
 
 
 def query_and_stop(server: subprocess.Popen[str], dataset: Path) -> tuple[dict[str, Any], str]:
