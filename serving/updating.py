@@ -265,7 +265,7 @@ def _embed(
     if report["index"]["kind"] != "exact" and not scann_available():
         raise UserError(f"--model={live}: its index needs scann, which cannot be imported")
     loaded = tf.saved_model.load(str(live))
-    (structured,) = loaded.fresh_items.input_signature
+    _, structured = loaded.signatures["embed_item"].structured_input_signature
     inputs = {
         name: Input(dtype=spec.dtype.name, shape=tuple(spec.shape.as_list()[1:]))
         for name, spec in structured.items()
