@@ -21,6 +21,7 @@ from serving.index import ExactSearcher
 from serving.item_store import ItemStore, ItemTable, open_items
 from serving.offline import embed_requests, tensors
 from serving.pareto import write_pareto
+from serving.portable import drop_new_attributes
 from serving.publish import building, next_version, twin_of, versions
 from serving.quality import measure, takes_features_of
 from serving.removed import read_removed, write_removed
@@ -184,6 +185,7 @@ def _save(exported: ExportedModel, place: Path, make_up: MakeUp) -> None:
         # The ScaNN operations live in a namespace that a saver must be told of.
         options=tf.saved_model.SaveOptions(namespace_whitelist=["Scann"]),
     )
+    drop_new_attributes(place)
     write_warmup(place, make_up, signatures)
 
     def answer(signature: str, inputs: Inputs) -> Inputs:

@@ -20,6 +20,7 @@ from serving.gate import REPORT, Gate, refusal, refuse
 from serving.golden import Inputs, read_golden, write_golden
 from serving.index import scann_available
 from serving.new_videos import Input, NewVideos, read_videos
+from serving.portable import FINGERPRINT
 from serving.publish import building, next_version, version_dir_of
 from serving.removed import read_removed, write_removed
 from serving.requests import Request
@@ -28,8 +29,6 @@ from serving.saved_model import SavedModel
 _STORE = "store"
 _VIDEOS_AT_ONCE = 4_096
 _VARIABLES = "variables"
-# It carries a hash of the variables that were saved with the graph.
-_FINGERPRINT = "fingerprint.pb"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +103,7 @@ def update(
     version = next_version(base) if version is None else version
     with building(base, version) as place:
         console.print("writing")
-        ignored = shutil.ignore_patterns(_VARIABLES, _FINGERPRINT)
+        ignored = shutil.ignore_patterns(_VARIABLES, FINGERPRINT)
         shutil.copytree(live, place, ignore=ignored, dirs_exist_ok=True)
         bundle.write(place, items.changed())
         write_removed(place, removed | leaving)
