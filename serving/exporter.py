@@ -29,6 +29,7 @@ from serving.requests import Request, build_request, load_states
 from serving.saved_model import SavedModel
 from serving.signatures import ITEM_ID
 from serving.tuning import Tuning, build, recall_by_score
+from serving.versions import LoadError
 from trainer.dataset import Dataset, load_interactions
 from trainer.restore import restore_run
 
@@ -262,14 +263,20 @@ def _check_quality(
     live: list[int],
 ) -> None:
     contenders = {CANDIDATE: candidate}
+    other = None
     if live:
-        other = SavedModel(output / str(live[0]))
-        if takes_features_of(other, dataset):
-            contenders[LIVE] = other
+        problem = ""
+        try:
+            other = SavedModel(output / str(live[0]))
+            if takes_features_of(other, dataset):
+                contenders[LIVE] = other
+            else:
+                problem = "it takes other features than the dataset has"
+        except LoadError as error:  # a broken version must not keep a sound one from going live
+            problem = f"it cannot be loaded: {error}"
+        gate.checks["live"] = {"version": live[0], "not_compared": problem or None}
     gate.quality(measure(config, dataset, contenders), margin=config.export.quality_margin)
-    if live:
-        comparable = LIVE in contenders
-        gate.checks["live"] = {"version": live[0], "comparable": comparable}
+    if other is not None:
         other.close()
 
 
