@@ -58,6 +58,29 @@ def as_column(column: Column) -> pl.Expr:
     )
 
 
+def with_earlier_videos(videos: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
+    """The videos table with the rows that only an earlier catalog has.
+
+    Args:
+        videos: one row each.
+        earlier: catalog rows, missing values at their defaults.
+    """
+    gone = earlier.join(videos, on=VIDEO_ID, how="anti")
+    columns = [
+        _without_default(pl.col(name).cast(dtype), dtype)
+        for name, dtype in videos.schema.items()
+        if name in earlier.columns
+    ]
+    return pl.concat([videos, gone.select(columns)], how="diagonal").sort(VIDEO_ID)
+
+
+def _without_default(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """A catalog column as a raw one: null where it holds what stands for a missing value."""
+    if dtype == pl.String:
+        return column.replace("", None)
+    return column.replace(-1.0, None) if dtype == pl.Float64 else column
+
+
 def item_facts(labelled: pl.DataFrame) -> pl.DataFrame:
     """What the events of some users say of each video: `first_seen`, `train_count`, `events`."""
     return labelled.group_by(VIDEO_ID).agg(
@@ -93,15 +116,11 @@ def build_catalog(
     )
     unknown = facts.join(videos, on=VIDEO_ID, how="anti")["events"].sum()
     if previous is None:
-        previous = pl.DataFrame(
-            schema={VIDEO_ID: pl.String, ITEM: pl.Int64, "first_seen": pl.Int64}
-        )
+        schema = {VIDEO_ID: pl.String, ITEM: pl.Int64, "first_seen": pl.Int64}
+        previous = pl.DataFrame(schema=schema)
     kept = previous.select(VIDEO_ID, pl.col(ITEM).alias("kept"), pl.col("first_seen").alias("ever"))
-    gone = previous.join(videos, on=VIDEO_ID, how="anti")
-    known_of = [pl.col(n).cast(t) for n, t in videos.schema.items() if n in previous.columns]
     items = (
-        pl.concat([videos, gone.select(known_of)], how="diagonal")
-        .join(facts, on=VIDEO_ID, how="full", coalesce=True)
+        videos.join(facts, on=VIDEO_ID, how="full", coalesce=True)
         .join(kept, on=VIDEO_ID, how="left")
         .with_columns(
             pl.col("train_count", "upload_time").fill_null(0),

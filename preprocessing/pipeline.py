@@ -64,7 +64,7 @@ def define_pipeline(
     videos = (
         read.videos
         | "videos together" >> beam.GroupByKey()
-        | "one row a video" >> beam.Map(stages.one_row_a_video, AsSingleton(tally_read))
+        | "one row a video" >> beam.Map(stages.one_row_a_video, AsSingleton(tally_read), previous)
     )
 
     # Where the log is cut: days are counted first, then the seconds of the days with a cut.

@@ -17,7 +17,12 @@ from configs.errors import UserError
 from configs.kinds import TextEncoder
 from configs.schema import DamagedFiles, Data
 from preprocessing import assets, tally
-from preprocessing.catalog import build_catalog, deduplicate_table, item_facts
+from preprocessing.catalog import (
+    build_catalog,
+    deduplicate_table,
+    item_facts,
+    with_earlier_videos,
+)
 from preprocessing.contract import VIDEO_ID, Table, check_present
 from preprocessing.events import FILE, deduplicate
 from preprocessing.features import (
@@ -134,13 +139,15 @@ class Deduplicate(beam.DoFn):
 
 
 def one_row_a_video(
-    group: tuple[int, Iterable[bytes]], tally_read: tally.Tally
+    group: tuple[int, Iterable[bytes]], tally_read: tally.Tally, previous: Previous | None = None
 ) -> tuple[bytes, int]:
-    """The videos by id, and how many rows were left out."""
+    """The videos by id, those of an earlier dataset too, and how many rows were left out."""
     del tally_read
     rows = unpack_all(group[1])
     assert rows is not None
     kept, dropped = deduplicate_table(rows, VIDEO_ID)
+    if previous is not None:
+        kept = with_earlier_videos(kept, unpack(previous.items))
     return pack(kept), dropped
 
 
