@@ -93,12 +93,10 @@ def test_a_parquet_column_that_is_missing_or_of_another_type(
 
 
 def test_a_feature_whose_column_no_line_has(tables: dict[str, str], tmp_path: Path) -> None:
-    wanted = Vocabulary(column="creator_id", entity=Entity.ITEM)
-    config = config_of(small_data(), **features(), creator=wanted)
+    wanted = Vocabulary(column="studio", entity=Entity.ITEM)
+    config = config_of(small_data(), **features(), studio=wanted)
     found = refusal(config, tables, tmp_path / "out")
-    assert found.startswith(
-        "config.features.creator.column: found no column 'creator_id' in --videos"
-    )
+    assert found.startswith("config.features.studio.column: found no column 'studio' in --videos")
 
 
 def test_features_of_users_without_a_table_of_users(

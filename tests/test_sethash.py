@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from absl import flags
 
 from configs.schema import Config
 from preprocessing import manifest as manifests
@@ -174,9 +173,10 @@ def test_the_command_names_the_parts_that_differ(
 
 
 def test_the_command_gives_one_digest(found: Decoded, hashes: dict[str, SetHash]) -> None:
-    from preprocessing import compare
-
-    flags.FLAGS(["compare", f"--dataset={found.root}", f"--against={found.root}", "--json"])
-    result = compare.main(["compare"])
+    command = [sys.executable, "-m", "preprocessing.compare", f"--dataset={found.root}"]
+    command += [f"--against={found.root}", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=120)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
     assert result["set_hash"] == dataset_hash(hashes)
     assert result["parts"] == {part: of.digest for part, of in hashes.items()}
