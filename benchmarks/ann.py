@@ -50,9 +50,11 @@ from trainer.train import train_and_evaluate
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where all is written.", required=True)
 _ITEMS = flags.DEFINE_integer("items", 1_000_000, "Videos to simulate.", lower_bound=1_000)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Of which the median is taken.", lower_bound=5)
+_NUM_QUERIES = flags.DEFINE_integer(
+    "queries", 1_024, "Users whose lists are compared; as many more tune the index.", lower_bound=32
+)
 _RECALL = 0.95
 _BATCH = 32
-_QUERIES = 1_024
 
 
 def main(argv: list[str]) -> dict[str, Any]:
@@ -85,7 +87,9 @@ def vectors(root: Path, count: int, out: Console) -> tuple[FloatArray, FloatArra
     _, dataset, model, _ = restore_run(run)
     day = dataset.manifest.splits.last_day
     items = model.embed_catalog(dataset.catalog.size, day=day)[1:]
-    states = load_states(dataset.root, dataset.manifest, dataset.spec, sample=2 * _QUERIES)
+    states = load_states(
+        dataset.root, dataset.manifest, dataset.spec, sample=2 * _NUM_QUERIES.value
+    )
     return items, embed_requests(model, dataset, build_request(dataset.spec, states))
 
 
@@ -233,7 +237,7 @@ def overhead(items: FloatArray, queries: FloatArray, tuned: Any, *, rounds: int)
             leaves_to_search=tuned.chosen.leaves_to_search,
             reorder=tuned.chosen.reorder,
         )
-        singles = [queries[i : i + 1] for i in range(200)]
+        singles = [queries[i : i + 1] for i in range(min(200, len(queries)))]
         batch = list(batches(queries, _BATCH))
         calls: dict[str, tuple[Callable[[FloatArray], Any], list[FloatArray]]] = {
             "op, one": (model.signatures["search"].run, singles),

@@ -58,7 +58,7 @@ def faiss_hnsw(items: FloatArray, *, threads: int) -> Built:
         name="faiss HNSW",
         build_s=build_s,
         size_bytes=len(faiss.serialize_index(index)),
-        settings={f"efSearch {ef}": with_ef(ef) for ef in (100, 140, 200, 300, 450, 700)},
+        settings={f"efSearch {ef}": with_ef(ef) for ef in (60, 80, 100, 140, 200, 300)},
     )
 
 
@@ -85,7 +85,7 @@ def faiss_pq(items: FloatArray, *, threads: int) -> Built:
         parameters = faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
         return lambda queries: index.search(queries, WIDTH, params=parameters)[0]
 
-    shares = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+    shares = (0.01, 0.02, 0.04, 0.08)
     return Built(
         name="faiss IVF-PQ-fastscan, refined",
         build_s=build_s,
@@ -95,7 +95,7 @@ def faiss_pq(items: FloatArray, *, threads: int) -> Built:
                 max(1, round(s * leaves)), f
             )
             for s in shares
-            for f in (2, 4)
+            for f in (4, 8, 16, 32)
         },
     )
 
