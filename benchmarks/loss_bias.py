@@ -19,6 +19,7 @@ import numpy as np
 from absl import flags
 from rich.progress import track
 
+import trainer  # noqa: F401  before TensorFlow: it chooses Keras 2
 from configs.cli import console, run_app
 from configs.schema import Correction
 

@@ -349,7 +349,7 @@ class Distribution(Feature):
 
 @dataclass(slots=True, kw_only=True)
 class Sequence(Feature):
-    """The user's last positives with their times, oldest first, pooled over last-N windows.
+    """The user's last positives with their times, oldest first, pooled into means.
 
     Attributes:
         max_length: how many a row or a request holds.
@@ -358,6 +358,8 @@ class Sequence(Feature):
         session_gap_sec: a session is what no longer time than this lies between, up to the request.
         age_dim: width of an embedding of each item's age at the request, on a logarithmic scale,
             that is pooled beside the item; 0: none.
+        half_lives_days: one mean for each, over all items; an item so many days older than the
+            newest weighs half as much.
     """
 
     freshness: Freshness = Freshness.EVENT
@@ -366,6 +368,7 @@ class Sequence(Feature):
     session_length: int = free(0)
     session_gap_sec: int = free(1_800)
     age_dim: int = free(0)
+    half_lives_days: tuple[float, ...] = free(())
 
     def validate(self, name: str) -> None:
         """Raises `UserError` naming the field that is wrong."""
@@ -383,6 +386,12 @@ class Sequence(Feature):
         require(0 <= length <= self.max_length, f"{path}.session_length", length, wanted)
         require(gap > 0, f"{path}.session_gap_sec", gap, "at least 1")
         require(self.age_dim >= 0, f"{path}.age_dim", self.age_dim, "0 or more")
+        require(
+            all(days > 0 for days in self.half_lives_days),
+            f"features.{name}.half_lives_days",
+            self.half_lives_days,
+            "positive numbers",
+        )
 
 
 KINDS: tuple[type[Feature], ...] = (

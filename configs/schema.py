@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass, field, fields
 
 from configs.baselines import Baselines
-from configs.kinds import EVENTS, Feature, free, require, validate_features
+from configs.kinds import EVENTS, Feature, Sequence, free, require, validate_features
 from configs.simulation import ShortVideoSimulation, StreamRecSimulation
 
 
@@ -303,6 +303,10 @@ class Train:
         clip_norm: bound of the global gradient norm over both.
         history_dropout: share of history items hidden from a training row.
         item_id_dropout: share of a step's items that stand for new ones, without their own id.
+        feature_dropout: by feature, the share of rows (of items, for an item's) that train without
+            it; a history and item ids have dropouts of their own.
+        target_window: a row predicts a random one of its user's next so many labels, its own the
+            first of them; 1: always its own.
         shuffle_records: records mixed with one another; rows are shuffled among them.
         log_every_steps: steps between lines of TensorBoard.
         checkpoint_every_steps: steps between checkpoints; the end of an epoch is one too.
@@ -322,6 +326,8 @@ class Train:
     clip_norm: float = 1.0
     history_dropout: float = 0.1
     item_id_dropout: float = 0.0
+    feature_dropout: dict[str, float] = field(default_factory=dict)
+    target_window: int = 1
     shuffle_records: int = 64
     log_every_steps: int = 50
     checkpoint_every_steps: int = 500
@@ -526,6 +532,7 @@ class Config:
                 "log_every_steps",
                 "checkpoint_every_steps",
                 "keep_checkpoints",
+                "target_window",
             ),
         )
         projected = self.tensorboard.projector_items
@@ -557,6 +564,7 @@ class Config:
             self.train.max_item_cosine,
             "a cosine in (0, 1]",
         )
+        _validate_feature_dropout(self.train.feature_dropout, self.features)
         self.loss.validate()
         self.eval.validate()
         return self
@@ -567,6 +575,18 @@ def _protocol(given: Protocol | str) -> Protocol:
     name = given.value if isinstance(given, Protocol) else given
     require(name in names, "eval.protocols", name, "one of " + ", ".join(names))
     return Protocol(name)
+
+
+def _validate_feature_dropout(dropout: dict[str, float], features: dict[str, Feature]) -> None:
+    for name, share in dropout.items():
+        path = f"train.feature_dropout.{name}"
+        require(
+            name in features and name != "item_id" and not isinstance(features[name], Sequence),
+            path,
+            share,
+            "the name of a feature, neither item_id nor the history",
+        )
+        require(0.0 <= share < 1.0, path, share, "a share in [0, 1)")
 
 
 def _require_positive(part: object, path: str, names: tuple[str, ...]) -> None:

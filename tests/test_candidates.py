@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.candidates import IMPRESSED_ITEM, Sampling, candidates_of
+from preprocessing.features import NEGATIVE_ITEM
+from trainer.candidates import Sampling, candidates_of
 
 ITEMS, ROWS, UNIFORM = 20, 12, 7
 KNOWN = 18  # the last two came after train
@@ -20,7 +21,7 @@ def rows(seed: int) -> dict[str, np.ndarray]:
         "item": rng.integers(1, KNOWN + 1, ROWS),
         "day": rng.integers(100, 103, ROWS),
         "weight": rng.random(ROWS).astype(np.float32),
-        IMPRESSED_ITEM: rng.integers(-1, KNOWN + 1, (ROWS, 4)),
+        NEGATIVE_ITEM: rng.integers(-1, KNOWN + 1, (ROWS, 4)),
     }
 
 
@@ -104,7 +105,7 @@ def test_candidates(by_day: bool, in_batch: bool, impressed: int, uniform: int |
     also_masked = dense(found["impressed_masked"], found)
     some = 0
     for row in range(ROWS):
-        shown = batch[IMPRESSED_ITEM][row, :impressed]
+        shown = batch[NEGATIVE_ITEM][row, :impressed]
         expected = np.where((shown > 0) & ~np.isin(shown, [*liked(batch, row)]), shown, -1)
         index = found["impressed_index"][row]
         np.testing.assert_array_equal(np.where(index >= 0, item[index], -1), expected)

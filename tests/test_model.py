@@ -12,6 +12,7 @@ import tensorflow as tf
 from configs.errors import UserError
 from configs.schema import Config, Correction, Duplicates, Frequency, LossKind, Model
 from configs.schema import Loss as LossConfig
+from preprocessing.features import NEGATIVE_ITEM
 from tests.conftest import QUIET
 from tests.tiny_run import tiny_config, tiny_dataset
 from trainer.candidates import sampling_of
@@ -71,6 +72,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "uniform only": {"in_batch_negatives": False},
     "in-batch only": {"uniform_negatives": 0},
     "memory": {"memory_size": 100},
+    "impressed": {"impressed_negatives": 2, "memory_size": 100},
     "streaming": {"frequency": Frequency.STREAMING, "frequency_buckets": 1_000},
 }
 
@@ -124,10 +126,13 @@ def test_the_full_softmax_has_a_bound(config: Config, dataset: Dataset) -> None:
 
 
 def test_impressed_negatives_need_their_column(config: Config, dataset: Dataset) -> None:
-    if any(c.name == "impressed_item" for c in dataset.spec.train_columns):
-        pytest.skip("this dataset has them")
+    config = with_loss(config, impressed_negatives=4)
+    assert sampling_of(config, dataset.spec, dataset.catalog).impressed == 4
+    config.data.negatives_per_row = 0
+    without = dataclasses.replace(dataset.spec, data=config.data)
+    assert NEGATIVE_ITEM not in {c.name for c in without.train_columns}
     with pytest.raises(UserError, match=r"config\.loss\.impressed_negatives: found 4, expected 0"):
-        sampling_of(with_loss(config, impressed_negatives=4), dataset.spec, dataset.catalog)
+        sampling_of(config, without, dataset.catalog)
 
 
 def test_train_rows_by_user(dataset: Dataset) -> None:
@@ -206,3 +211,28 @@ def test_refuses_what_makes_no_sense(part: str, field: str, value: Any, config: 
 def test_the_full_softmax_takes_no_samples(field: str, value: Any, config: Config) -> None:
     with pytest.raises(UserError, match=rf"config\.loss\.{field}: found"):
         with_loss(config, kind=LossKind.FULL_SOFTMAX, **{field: value})
+
+
+def test_feature_dropout_zeroes_rows_in_training_only(config: Config, dataset: Dataset) -> None:
+    config = copy.deepcopy(config)
+    config.train.feature_dropout = {"category": 0.5, "user_id": 0.3}
+    model, batches = model_and_batches(config.validate(), dataset)
+    ids = tf.tile(tf.range(1, 31, dtype=tf.int64), [40])
+    without = model.items(ids).numpy()
+    trained = model.items(ids, training=True).numpy()
+    lost = (trained != without).any(1)
+    assert lost.mean() == pytest.approx(0.5, abs=0.06)
+    category = slice(config.features["item_id"].dim, None)
+    assert not trained[lost][:, category].any() and without[:, category].any(1).all()
+    np.testing.assert_array_equal(trained[:, : category.start], without[:, : category.start])
+    batch = next(iter(batches))
+    assert float(model.compute_loss(batch)) == float(model.compute_loss(batch))
+    assert float(model.compute_loss(batch, training=True)) != float(model.compute_loss(batch))
+
+
+@pytest.mark.parametrize("name", ["nothing", "item_id", "history"])
+def test_feature_dropout_names_a_feature(name: str, config: Config) -> None:
+    config = copy.deepcopy(config)
+    config.train.feature_dropout = {name: 0.5}
+    with pytest.raises(UserError, match=rf"config\.train\.feature_dropout\.{name}: found 0\.5"):
+        config.validate()

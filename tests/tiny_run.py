@@ -39,22 +39,28 @@ def tiny_config(**split: Any) -> Config:
     return config.validate()
 
 
-def likes(*, users: int, videos: int, events: int) -> list[Row]:
-    """Likes at random, each of another second."""
+def likes(*, users: int, videos: int, events: int, tied: bool) -> list[Row]:
+    """Likes at random, each of another second; tied: many of one second, as in MovieLens."""
     draw = random.Random(7)
     return [
         {
             "event": "like",
             "user_id": f"u{draw.randrange(users)}",
             "video_id": f"v{draw.randrange(videos)}",
-            "timestamp": START + at * 10 * DAY_S // events,
+            "timestamp": START + (at // 100 * 100 if tied else at) * 10 * DAY_S // events,
         }
         for at in range(events)
     ]
 
 
 def tiny_dataset(
-    folder: Path, config: Config, *, users: int = 40, videos: int = 30, events: int = 615
+    folder: Path,
+    config: Config,
+    *,
+    users: int = 40,
+    videos: int = 30,
+    events: int = 615,
+    tied: bool = False,
 ) -> Path:
     """Preprocesses such a log; returns the dataset."""
     catalog: list[Row] = [
@@ -63,7 +69,10 @@ def tiny_dataset(
     ]
     people: list[Row] = [{"user_id": f"u{n}"} for n in range(users)]
     tables = write_tables(
-        folder / "logs", likes(users=users, videos=videos, events=events), catalog, people
+        folder / "logs",
+        likes(users=users, videos=videos, events=events, tied=tied),
+        catalog,
+        people,
     )
     preprocess(config, tables=tables, output=folder / "dataset", display=QUIET)
     return folder / "dataset"

@@ -8,11 +8,8 @@ import tensorflow as tf
 
 from configs.errors import UserError
 from configs.schema import FULL_SOFTMAX_MAX_ITEMS, Config, LossKind
-from preprocessing.features import USER_ID, FeatureSpec
+from preprocessing.features import NEGATIVE_ITEM, USER_ID, FeatureSpec
 from trainer.catalog import Catalog, DailyCounts
-
-IMPRESSED_ITEM = "impressed_item"
-"""Row column: catalog ids of what the row's user was shown before it and passed over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +17,7 @@ class Sampling:
     """What the loss must know of how a batch's negatives came about.
 
     Attributes:
-        train_count: int64 [items + 1], train rows by positive item.
+        train_count: [items + 1], train rows by positive item; expected ones where it is drawn.
         num_known: uniform negatives are drawn from ids 1..num_known.
         in_batch: whether the batch's positives are negatives for one another.
         uniform: items drawn uniformly for a batch; None: every known item, once.
@@ -43,6 +40,7 @@ def sampling_of(
     spec: FeatureSpec,
     catalog: Catalog,
     *,
+    target_count: np.ndarray | None = None,
     user_count: Mapping[str, int] | None = None,
 ) -> Sampling:
     """The sampling that a config asks for.
@@ -51,6 +49,8 @@ def sampling_of(
         config: whose loss has the mix of negatives.
         spec: of the dataset.
         catalog: of the dataset.
+        target_count: [items + 1], rows that are expected to have each item as their positive,
+            where that is not their own label.
         user_count: train rows by user id; a symmetric loss needs them.
 
     Raises:
@@ -64,13 +64,13 @@ def sampling_of(
             f"config.loss.kind: found full_softmax for {catalog.num_known:,} items, expected at "
             f"most {FULL_SOFTMAX_MAX_ITEMS:,}; sampled_softmax has no such bound"
         )
-    if loss.impressed_negatives and IMPRESSED_ITEM not in {c.name for c in spec.train_columns}:
+    if loss.impressed_negatives and NEGATIVE_ITEM not in {c.name for c in spec.train_columns}:
         raise UserError(
             f"config.loss.impressed_negatives: found {loss.impressed_negatives}, expected 0: the "
-            f"dataset's rows have no column {IMPRESSED_ITEM}"
+            f"dataset's rows have no column {NEGATIVE_ITEM}"
         )
     return Sampling(
-        train_count=catalog.train_count,
+        train_count=catalog.train_count if target_count is None else target_count,
         num_known=catalog.num_known,
         in_batch=loss.in_batch_negatives and not is_full,
         uniform=None if is_full else loss.uniform_negatives,
@@ -122,7 +122,7 @@ def candidates_of(
     days = [day, uniform_day]
     num_drawn = rows + tf.shape(uniform, tf.int64)[0]
     if sampling.impressed:
-        shown = batch[IMPRESSED_ITEM][:, : sampling.impressed]
+        shown = batch[NEGATIVE_ITEM][:, : sampling.impressed]
         is_negative = (shown > 0) & ~_liked(shown, positive, user_index)
         # What is none is taken for the row's own positive, to make no candidate of its own.
         own = tf.broadcast_to(positive[:, tf.newaxis], tf.shape(shown))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from configs.kinds import Sequence
-from preprocessing.features import TIMESTAMP
+from preprocessing.features import SECONDS_PER_DAY, TIMESTAMP
 from trainer.encoders import EmbeddingTable
 
 _SHORTEST_AGE_S = 60
@@ -17,7 +17,8 @@ class WindowMeans(tf.keras.layers.Layer):
 
     One mean over everything hides what the user wants now; the last item alone forgets the rest.
     Windows of a fixed number reach back as far as they must; the session's stops at the first long
-    gap. An item may carry its age, so that the same items say less when they are old.
+    gap. Means that fade tell a short absence from a long one: an item so many days older than the
+    newest weighs half as much. An item may carry its age, so that old ones say less by themselves.
     """
 
     def __init__(self, name: str, feature: Sequence, *, dropout: float, seed: int) -> None:
@@ -25,13 +26,14 @@ class WindowMeans(tf.keras.layers.Layer):
 
         Args:
             name: of the feature.
-            feature: windows, session and age.
+            feature: windows, half-lives, session and age.
             dropout: this share of items is hidden in training.
             seed: of initial embedding rows.
         """
         super().__init__(name="history")
         self.feature_name = name
         self.windows = tuple(feature.windows)
+        self.half_lives_days = tuple(feature.half_lives_days)
         self.session_length = feature.session_length
         self.session_gap_sec = feature.session_gap_sec
         self.dropout = dropout
@@ -71,9 +73,22 @@ class WindowMeans(tf.keras.layers.Layer):
             session = mask & in_session
             inside.append(session & (_from_newest(session) <= self.session_length))
         weights = tf.cast(tf.stack(inside, 1), vectors.dtype)
+        if self.half_lives_days:
+            weights = tf.concat([weights, self._fading(age, mask)], 1)
         weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, -1, keepdims=True))
         means = weights @ vectors  # [N, means, dim]
-        return tf.reshape(means, [-1, len(inside) * vectors.shape[-1]])
+        count = len(inside) + len(self.half_lives_days)
+        return tf.reshape(means, [-1, count * vectors.shape[-1]])
+
+    def _fading(self, age: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Weights by age, float32 [N, half-lives, L], the newest item's 1.
+
+        By age alone all weights of a user who was long away would be 0.
+        """
+        newest = tf.reduce_min(tf.where(mask, age, age.dtype.max), 1, keepdims=True)
+        older = tf.cast(tf.where(mask, age - newest, 0), tf.float32) / SECONDS_PER_DAY
+        weights = tf.stack([tf.pow(0.5, older / days) for days in self.half_lives_days], 1)
+        return weights * tf.cast(mask, tf.float32)[:, tf.newaxis]
 
     def _in_session(self, age: tf.Tensor) -> tf.Tensor:
         """Whether no long gap lies between an item and the request: bool [N, L]."""

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from configs.schema import Config
-from preprocessing.features import LENGTH_SUFFIX, TIMESTAMP, Column, DType, FeatureSpec
+from preprocessing.features import ITEM, LENGTH_SUFFIX, TIMESTAMP, Column, DType, FeatureSpec
 from preprocessing.manifest import Manifest
 from trainer.candidates import Sampling, candidates_of
 
@@ -18,6 +18,7 @@ PAD_ITEM = -1
 
 Rows = dict[str, tf.Tensor]
 LookUp = Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]
+Targets = Callable[[Mapping[str, tf.Tensor], tf.Tensor], tf.Tensor]
 
 
 def parse_packed(record: tf.Tensor, columns: Sequence[Column]) -> dict[str, tf.Tensor]:
@@ -66,6 +67,7 @@ def train_batches(
     config: Config,
     sampling: Sampling,
     look_up: LookUp,
+    targets: Targets | None = None,
     epoch: int,
     skip_batches: int = 0,
 ) -> tf.data.Dataset:
@@ -81,6 +83,7 @@ def train_batches(
         config: batch size, shuffling and seed.
         sampling: of negatives.
         look_up: raw user columns to model inputs.
+        targets: draws what each row is to predict; None: its own label.
         epoch: number of the pass, from 0.
         skip_batches: leave out so many from the start, to resume within an epoch.
 
@@ -110,6 +113,9 @@ def train_batches(
 
     def finish(batch: Rows, index: tf.Tensor) -> dict[str, tf.Tensor]:
         draw = tf.stack([tf.constant(seed + 7, tf.int64), index + skip_batches])
+        if targets is not None:
+            own_draw = tf.stack([tf.constant(seed + 11, tf.int64), index + skip_batches])
+            batch = batch | {ITEM: targets(batch, own_draw)}
         history = batch[spec.history_item_column]
         return {**look_up(batch), **candidates_of(batch, history, sampling, draw)}
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 from configs.kinds import Entity, Freshness, Text, Vocabulary
 from preprocessing.features import FeatureSpec
 from trainer.catalog import Assets, Catalog, DailyCounts
+from trainer.dropout import drop_rows
 from trainer.encoders import EmbeddingTable, Encoder, Raw, make_encoder
 
 _ITEM_ID = "item_id"
@@ -28,6 +29,7 @@ class ItemEncoder(tf.keras.layers.Layer):
         assets: Assets,
         *,
         id_dropout: float,
+        feature_dropout: Mapping[str, float],
         seed: int,
     ) -> None:
         """Looks up the whole catalog's static columns; keeps the daily counts.
@@ -39,12 +41,14 @@ class ItemEncoder(tf.keras.layers.Layer):
             id_dropout: share of items that a training step takes for new ones: they get row 0 of
                 the id table, which every item outside of the vocabulary shares. Without it that row
                 is only ever a negative, and no new item is recommended.
+            feature_dropout: share of items that a training step takes without a feature, by name.
             seed: of initial embedding rows.
 
         Source: Volkovs et al., DropoutNet (2017), on the item's side.
         """
         super().__init__(name="items")
         self.id_dropout = id_dropout
+        self._dropout = dict(feature_dropout)
         item_id = spec.features[_ITEM_ID]
         assert isinstance(item_id, Vocabulary)
         self.item_id = EmbeddingTable(
@@ -90,31 +94,42 @@ class ItemEncoder(tf.keras.layers.Layer):
             row *= tf.cast(tf.random.uniform(tf.shape(row)) >= self.id_dropout, row.dtype)
         tables = {**self._static, **self._frozen.tables}
         looked_up = {name: tf.gather(column, item) for name, column in tables.items()}
-        return self.embed(row, looked_up)
+        return self.embed(row, looked_up, training=training)
 
-    def daily(self, item: tf.Tensor, day: tf.Tensor) -> tf.Tensor:
+    def daily(self, item: tf.Tensor, day: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Vectors as of the start of a day: int64 [N], int64 [N] to float32 [N, daily_dim]."""
         raw = {name: tf.gather(column, item) for name, column in self._daily_raw.items()}
         if self._statistics:
             counts = self._counts(item, day)
             raw |= {name: counts[:, i] for i, name in enumerate(self._statistics)}
-        return self.daily_of(raw, day)
+        return self.daily_of(raw, day, training=training)
 
-    def daily_of(self, raw: Raw, day: tf.Tensor) -> tf.Tensor:
+    def daily_of(self, raw: Raw, day: tf.Tensor, training: bool = False) -> tf.Tensor:
         """As `daily`, from raw columns [N, ...] that need not be in the catalog."""
         raw = {**raw, "day": day}
-        parts = [encoder(encoder.look_up(raw)) for encoder in self.daily_encoders]
+        parts = [self._dropped(e, e.look_up(raw), training) for e in self.daily_encoders]
         return tf.concat([tf.zeros([tf.shape(day)[0], 0]), *parts], -1)
 
     def look_up(self, raw: Raw) -> dict[str, tf.Tensor]:
         """Raw static columns [N, ...] to what `embed` takes, by feature."""
         return {e.feature_name: e.look_up(raw) for e in self.static_encoders}
 
-    def embed(self, embedding_row: tf.Tensor, looked_up: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def embed(
+        self,
+        embedding_row: tf.Tensor,
+        looked_up: Mapping[str, tf.Tensor],
+        training: bool = False,
+    ) -> tf.Tensor:
         """As `call`, from rows int64 [N] of the id table (0: none of its own) and `look_up`."""
         parts = [self.item_id(embedding_row)]
-        parts += [e(looked_up[e.feature_name]) for e in self.static_encoders]
+        for e in self.static_encoders:
+            parts.append(self._dropped(e, looked_up[e.feature_name], training))
         return tf.concat(parts, -1)
+
+    def _dropped(self, encoder: Encoder, looked_up: tf.Tensor, training: bool) -> tf.Tensor:
+        """A feature's vectors, those of some items zeroed in training."""
+        share = self._dropout.get(encoder.feature_name, 0.0)
+        return drop_rows(encoder(looked_up), share, training)
 
     def embedding_row(self, item: tf.Tensor) -> tf.Tensor:
         """Rows of the id table: int64 [N] catalog ids to int64 [N]."""

@@ -10,6 +10,7 @@ from configs.kinds import Entity, Sequence
 from configs.schema import Config
 from preprocessing.features import FeatureSpec
 from trainer.catalog import Assets, Catalog
+from trainer.dropout import drop_rows
 from trainer.encoders import EmbeddingTable, LookedUp, make_encoder
 from trainer.history import WindowMeans
 from trainer.input import PAD_ITEM
@@ -45,7 +46,12 @@ class TwoTower(tfrs.Model):
         self.spec = spec
         self.num_known = catalog.num_known
         self.items = ItemEncoder(
-            spec, catalog, assets, id_dropout=config.train.item_id_dropout, seed=seed
+            spec,
+            catalog,
+            assets,
+            id_dropout=config.train.item_id_dropout,
+            feature_dropout=config.train.feature_dropout,
+            seed=seed,
         )
         self.user_encoders = [
             make_encoder(name, spec, assets, seed=seed + 1_000 + index)
@@ -86,7 +92,11 @@ class TwoTower(tfrs.Model):
         mask: tf.Tensor,
         training: bool,
     ) -> tf.Tensor:
-        parts = [encoder(looked_up[encoder.feature_name]) for encoder in self.user_encoders]
+        dropout = self.config.train.feature_dropout
+        parts = [
+            drop_rows(e(looked_up[e.feature_name]), dropout.get(e.feature_name, 0.0), training)
+            for e in self.user_encoders
+        ]
         age = looked_up[self.history.feature_name]
         parts.append(self.history(history, mask, age, training=training))
         return self.user_tower(tf.concat(parts, -1), training=training)
@@ -155,7 +165,9 @@ class TwoTower(tfrs.Model):
         users = self._user_vectors(
             inputs, tf.gather(static, inputs["history_index"]), inputs["history_mask"], training
         )
-        daily = self.items.daily(inputs["candidate_item"], inputs["candidate_day"])
+        daily = self.items.daily(
+            inputs["candidate_item"], inputs["candidate_day"], training=training
+        )
         candidates = self.item_tower(
             tf.concat([tf.gather(static, inputs["candidate_index"]), daily], -1), training=training
         )

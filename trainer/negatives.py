@@ -1,6 +1,7 @@
 """What each row's positive is told apart from: which candidates, and how much each weighs."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
@@ -11,6 +12,29 @@ from trainer.losses import MASKED, Drawn, Scores, log_expected, log_weights
 from trainer.memory import ItemMemory
 
 Inputs = Mapping[str, tf.Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Columns:
+    """Candidates of every row: N columns, B rows.
+
+    Attributes:
+        item: int64 [N].
+        copies: float32 [N].
+        share: float32 [N].
+        logits: float32 [B, N].
+        hidden: bool [B, N], no negative of the row.
+        rows: float32 [], rows whose positives are among the columns.
+        own_rows: float32 [B], those of the row's own user.
+    """
+
+    item: tf.Tensor
+    copies: tf.Tensor
+    share: tf.Tensor
+    logits: tf.Tensor
+    hidden: tf.Tensor
+    rows: tf.Tensor
+    own_rows: tf.Tensor
 
 
 class Negatives(tf.Module):
@@ -64,58 +88,26 @@ class Negatives(tf.Module):
         Returns:
             Scores of items for each user; of a symmetric loss also of users for each item.
         """
-        copies, positive_index = inputs["candidate_copies"], inputs["positive_index"]
-        drawn = tf.shape(copies)[0]  # the candidates beyond were impressed on some row, no more
-        item = inputs["candidate_item"][:drawn]
-        item_of_row = tf.gather(item, positive_index)
-        share = inputs["candidate_share"]
-        if self.frequency is not None:
-            self.frequency.update(item_of_row)
-            share = self.frequency.share(item)
+        drawn = self._drawn_columns(users, candidates, inputs, temperature)
         rows = tf.shape(users, tf.int64)[0]
-        logits = _logits(users, candidates[:drawn], temperature)
-        positive = tf.gather_nd(logits, tf.stack([tf.range(rows), positive_index], 1))
-        hidden = _pairs(inputs["masked"], tf.shape(logits, tf.int64))
+        positive_index = inputs["positive_index"]
+        positive = tf.gather_nd(drawn.logits, tf.stack([tf.range(rows), positive_index], 1))
+        item_of_row = tf.gather(drawn.item, positive_index)
+        share_of_positive = tf.gather(drawn.share, positive_index)
         scores = []
         if self._config.symmetric:
-            scores.append(
-                self._users_of_items(
-                    logits, hidden, inputs, item_of_row=item_of_row, temperature=temperature
-                )
-            )
-        shown = inputs.get("impressed_index")
-        if shown is not None:
-            hidden |= _pairs(inputs["impressed_masked"], tf.shape(logits, tf.int64))
+            scores.append(self._users_of_items(drawn, inputs, item_of_row, temperature))
 
-        in_batch = float(self._config.in_batch_negatives)
-        all_rows = in_batch * tf.cast(rows, tf.float32)
-        own_rows = in_batch * inputs["rows_of_user"]
-        share_of_positive = tf.gather(share, positive_index)
+        columns, shown = drawn, inputs.get("impressed_index")
+        if shown is not None:
+            also = _pairs(inputs["impressed_masked"], tf.shape(drawn.logits, tf.int64))
+            columns = replace(columns, hidden=columns.hidden | also)
         if self.memory is not None:
-            memory = self.memory
-            used = tf.where(use_memory, memory.filled, 0)
-            also_hidden, entries = _known_to_user(
-                inputs["user"], item_of_row, memory, used, tf.concat([item, memory.item], 0)
-            )
-            logits = tf.concat(
-                [logits, _logits(users, tf.cast(memory.vector, users.dtype), temperature)], 1
-            )
-            hidden = tf.concat([hidden, tf.zeros([rows, memory.size], tf.bool)], 1) | also_hidden
+            memory, used = self.memory, tf.where(use_memory, self.memory.filled, 0)
+            remembered = _logits(users, tf.cast(memory.vector, users.dtype), temperature)
+            columns = _with_memory(columns, inputs["user"], item_of_row, memory, used, remembered)
             if shown is not None:
-                shown_item = tf.gather(inputs["candidate_item"], tf.maximum(shown, 0))
-                shown_item = tf.where(shown >= 0, shown_item, -1)
-                copies_in_memory, is_liked = _shown_and_remembered(
-                    shown_item, inputs["user"], memory, used
-                )
-                hidden |= tf.pad(copies_in_memory, [[0, 0], [drawn, 0]])
-                shown = tf.where(is_liked, -1, shown)
-            copies = tf.concat(
-                [copies, tf.cast(tf.range(memory.size, dtype=tf.int64) < used, tf.float32)], 0
-            )
-            item = tf.concat([item, memory.item], 0)
-            share = tf.concat([share, memory.share], 0)
-            all_rows += tf.cast(used, tf.float32)
-            own_rows += entries
+                columns, shown = _without_shown(columns, shown, inputs, memory, used)
             memory.push(
                 vector=tf.gather(candidates, positive_index),
                 item=item_of_row,
@@ -123,38 +115,54 @@ class Negatives(tf.Module):
                 share=share_of_positive,
             )
         mix = Drawn(
-            copies=copies,
-            share=share,
-            rows=all_rows,
-            own_rows=own_rows,
+            copies=columns.copies,
+            share=columns.share,
+            rows=columns.rows,
+            own_rows=columns.own_rows,
             uniform=self._config.uniform_negatives,
             num_items=self._num_items,
         )
-        log_weight = log_weights(
-            mix,
-            self._correction,
-            copies_of_item=(
-                _copies_of_item(item, copies)
-                if self._config.duplicates is Duplicates.REMOVED
-                else None
-            ),
-        )
-        log_weight = tf.where(hidden, MASKED, log_weight)
+        of_item = None
+        if self._config.duplicates is Duplicates.REMOVED:
+            of_item = _copies_of_item(columns.item, columns.copies)
+        log_weight = log_weights(mix, self._correction, copies_of_item=of_item)
+        log_weight = tf.where(columns.hidden, MASKED, log_weight)
+        negatives = columns.logits
         if shown is not None:
             # A row's own: there for sure, so each stands for itself.
             impressed = tf.linalg.matvec(tf.gather(candidates, tf.maximum(shown, 0)), users)
-            logits = tf.concat([logits, tf.cast(impressed, tf.float32) / temperature], 1)
+            negatives = tf.concat([negatives, tf.cast(impressed, tf.float32) / temperature], 1)
             log_weight = tf.concat([log_weight, tf.where(shown >= 0, 0.0, MASKED)], 1)
-        return [
-            Scores(
-                positive=positive,
-                negatives=logits,
-                log_weight=log_weight,
-                positive_log_weight=self._positive_log_weight(mix, share_of_positive),
-                temperature=temperature,
-            ),
-            *scores,
-        ]
+        of_items = Scores(
+            positive=positive,
+            negatives=negatives,
+            log_weight=log_weight,
+            positive_log_weight=self._positive_log_weight(mix, share_of_positive),
+            temperature=temperature,
+        )
+        return [of_items, *scores]
+
+    def _drawn_columns(
+        self, users: tf.Tensor, candidates: tf.Tensor, inputs: Inputs, temperature: tf.Tensor
+    ) -> "_Columns":
+        """The candidates that were drawn for all rows."""
+        copies, positive_index = inputs["candidate_copies"], inputs["positive_index"]
+        count = tf.shape(copies)[0]  # the candidates beyond were impressed on some row, no more
+        item, share = inputs["candidate_item"][:count], inputs["candidate_share"]
+        if self.frequency is not None:
+            self.frequency.update(tf.gather(item, positive_index))
+            share = self.frequency.share(item)
+        logits = _logits(users, candidates[:count], temperature)
+        in_batch = float(self._config.in_batch_negatives)
+        return _Columns(
+            item=item,
+            copies=copies,
+            share=share,
+            logits=logits,
+            hidden=_pairs(inputs["masked"], tf.shape(logits, tf.int64)),
+            rows=in_batch * tf.cast(tf.shape(users)[0], tf.float32),
+            own_rows=in_batch * inputs["rows_of_user"],
+        )
 
     def _positive_log_weight(self, mix: Drawn, share: tf.Tensor) -> tf.Tensor:
         """Yi et al. correct the positive's logit too."""
@@ -164,13 +172,7 @@ class Negatives(tf.Module):
         return -log_expected(mix, mix.rows, share, with_duplicates=kept)
 
     def _users_of_items(
-        self,
-        logits: tf.Tensor,
-        hidden: tf.Tensor,
-        inputs: Inputs,
-        *,
-        item_of_row: tf.Tensor,
-        temperature: tf.Tensor,
+        self, drawn: "_Columns", inputs: Inputs, item_of_row: tf.Tensor, temperature: tf.Tensor
     ) -> Scores:
         """The batch's users for the item of each row: who likes it is masked.
 
@@ -178,17 +180,17 @@ class Negatives(tf.Module):
         a user with the share of train rows that are theirs.
         """
         positive_index = inputs["positive_index"]
-        negatives = tf.transpose(tf.gather(logits, positive_index, axis=1))
+        negatives = tf.transpose(tf.gather(drawn.logits, positive_index, axis=1))
         _, index, count = tf.unique_with_counts(item_of_row)
         mix = Drawn(
             copies=tf.ones_like(inputs["user_share"]),
             share=inputs["user_share"],
-            rows=tf.cast(tf.shape(logits)[0], tf.float32),
+            rows=tf.cast(tf.shape(negatives)[0], tf.float32),
             own_rows=tf.cast(tf.gather(count, index), tf.float32),
             uniform=0,
             num_items=1,
         )
-        masked = tf.transpose(tf.gather(hidden, positive_index, axis=1))
+        masked = tf.transpose(tf.gather(drawn.hidden, positive_index, axis=1))
         log_weight = tf.where(masked, MASKED, log_weights(mix, self._correction))
         return Scores(
             positive=tf.linalg.diag_part(negatives),
@@ -213,6 +215,38 @@ def _copies_of_item(item: tf.Tensor, copies: tf.Tensor) -> tf.Tensor:
     """Copies of each column's item over all of its columns: float32 [N]."""
     distinct, index = tf.unique(item)
     return tf.gather(tf.math.unsorted_segment_sum(copies, index, tf.shape(distinct)[0]), index)
+
+
+def _with_memory(
+    columns: _Columns,
+    user: tf.Tensor,
+    item_of_row: tf.Tensor,
+    memory: ItemMemory,
+    used: tf.Tensor,
+    remembered: tf.Tensor,
+) -> _Columns:
+    """The columns followed by the memory's, of which the first `used` count.
+
+    Args:
+        columns: so far.
+        user: int64 [B].
+        item_of_row: int64 [B].
+        memory: of S slots.
+        used: int64 [].
+        remembered: float32 [B, S], logits of the memory's items.
+    """
+    item = tf.concat([columns.item, memory.item], 0)
+    is_liked, entries = _known_to_user(user, item_of_row, memory, used, item)
+    filled = tf.cast(tf.range(memory.size, dtype=tf.int64) < used, tf.float32)
+    return _Columns(
+        item=item,
+        copies=tf.concat([columns.copies, filled], 0),
+        share=tf.concat([columns.share, memory.share], 0),
+        logits=tf.concat([columns.logits, remembered], 1),
+        hidden=tf.pad(columns.hidden, [[0, 0], [0, memory.size]]) | is_liked,
+        rows=columns.rows + tf.cast(used, tf.float32),
+        own_rows=columns.own_rows + entries,
+    )
 
 
 def _known_to_user(
@@ -254,24 +288,26 @@ def _known_to_user(
     return tf.gather(_pairs(pairs, shape), user_index), tf.gather(entries, user_index)
 
 
-def _shown_and_remembered(
-    shown: tf.Tensor, user: tf.Tensor, memory: ItemMemory, used: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Impressed items that the memory holds, and those it holds as a positive of the same user.
+def _without_shown(
+    columns: _Columns, shown: tf.Tensor, inputs: Inputs, memory: ItemMemory, used: tf.Tensor
+) -> tuple[_Columns, tf.Tensor]:
+    """Hides the memory's copies of impressed items; drops those that it knows as the user's own.
 
     Args:
-        shown: int64 [B, K], items; -1 for none.
-        user: int64 [B].
+        columns: the memory's last.
+        shown: int64 [B, K], impressed candidates; -1 for none.
+        inputs: the batch.
         memory: whose first `used` slots count.
         used: int64 [].
-
-    Returns:
-        bool [B, memory.size], whose copies those are; bool [B, K], which are liked after all.
     """
-    mine = (user[:, tf.newaxis] == memory.user) & (tf.range(memory.size, dtype=tf.int64) < used)
+    slots = tf.range(memory.size, dtype=tf.int64)
+    mine = (inputs["user"][:, tf.newaxis] == memory.user) & (slots < used)
+    items = tf.where(shown >= 0, tf.gather(inputs["candidate_item"], tf.maximum(shown, 0)), -1)
     copies, liked = tf.zeros_like(mine), []
-    for item in tf.unstack(shown, axis=1):
+    for item in tf.unstack(items, axis=1):  # one at a time: all at once are B * K * slots
         same = item[:, tf.newaxis] == memory.item
         copies |= same
         liked.append(tf.reduce_any(same & mine, 1))
-    return copies, tf.stack(liked, 1)
+    before = tf.shape(columns.item)[0] - memory.size
+    hidden = columns.hidden | tf.pad(copies, [[0, 0], [before, 0]])
+    return replace(columns, hidden=hidden), tf.where(tf.stack(liked, 1), -1, shown)

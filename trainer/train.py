@@ -34,6 +34,7 @@ from trainer.model import TwoTower
 from trainer.optimizers import Optimizer
 from trainer.recommenders import Towers
 from trainer.results import evaluate_and_write
+from trainer.targets import NextTargets
 from trainer.tensorboard import close_board, log_monitors, open_board
 from trainer.warm_start import init_from
 from trainer.watch import DivergedError, Watch, mean_cosine
@@ -175,8 +176,10 @@ def _run_steps(
 ) -> float | None:
     """Trains from the optimiser's step to the last; returns the loss of the last logged steps."""
     train = config.train
+    targets = NextTargets(dataset, train.target_window) if train.target_window > 1 else None
     sampling = sampling_of(
         config, dataset.spec, dataset.catalog,
+        target_count=None if targets is None else targets.count,
         user_count=load_user_counts(dataset) if config.loss.symmetric else None,
     )  # fmt: skip
     total_steps = steps_per_epoch * train.epochs
@@ -198,7 +201,7 @@ def _run_steps(
             epoch, skip = divmod(step, steps_per_epoch)
             batches = train_batches(
                 dataset.root, dataset.manifest, dataset.spec,
-                config=config, sampling=sampling, look_up=model.look_up,
+                config=config, sampling=sampling, look_up=model.look_up, targets=targets,
                 epoch=epoch, skip_batches=skip,
             )  # fmt: skip
             with interruption.deferred():
