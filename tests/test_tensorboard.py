@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -103,26 +102,14 @@ def test_the_final_metrics_are_scalars_of_the_last_step(
         assert scalars(events, f"test/window/{name}") == [(STEPS, pytest.approx(ours[name]))]
 
 
-def hparams_of(events: EventAccumulator) -> Any:
-    found = {}
-    for tag in events.PluginTagToContent("hparams"):
-        data = plugin_data_pb2.HParamsPluginData.FromString(
-            events.PluginTagToContent("hparams")[tag]
-        )
-        found[data.WhichOneof("data")] = data
-    return found
-
-
 def test_hparams_are_the_settings_of_the_run(config: Config, events: EventAccumulator) -> None:
-    found = hparams_of(events)
-    session = found["session_start_info"].session_start_info.hparams
+    (content,) = events.PluginTagToContent("hparams").values()
+    data = plugin_data_pb2.HParamsPluginData.FromString(content)
+    session = data.session_start_info.hparams
     assert session["train.batch_size"].number_value == config.train.batch_size
     assert session["loss.correction"].string_value == config.loss.correction.value
     assert session["model.temperature"].number_value == pytest.approx(config.model.temperature)
     assert set(session) == set(hyperparameters(config))
-    metrics = {m.name.tag for m in found["experiment"].experiment.metric_infos}
-    assert metrics == {"test/window/HR@10", "test/window/NDCG@10", "test/window/Recall@10"}
-    assert metrics <= set(events.Tags()["tensors"])  # else the table's columns would be empty
 
 
 def test_the_projector_finds_vectors_and_titles(

@@ -31,23 +31,14 @@ _TITLE_CHARS = 120
 def open_board(directory: Path, config: Config) -> tf.summary.SummaryWriter:
     """A writer of the run's summaries, its hyperparameters already written.
 
-    They are the model's, the loss's and the optimisation's settings, by their path in the config;
-    runs are compared by the test metrics at the shortest list.
+    They are the model's, the loss's and the optimisation's settings, by their path in the config.
+    No list of them is declared beside: TensorBoard then works out from the runs themselves which
+    of them differ, and takes every scalar for a metric to sort runs by.
     """
     writer = tf.summary.create_file_writer(str(directory))
     if config.tensorboard.hparams:
-        hparams = hyperparameters(config)
-        tags = [
-            f"test/{protocol.value}/{metric}@{config.eval.ks[0]}"
-            for protocol in config.eval.protocols
-            for metric in ("HR", "NDCG", "Recall")
-        ]
         with writer.as_default():
-            hp.hparams_config(
-                hparams=[hp.HParam(name) for name in hparams],
-                metrics=[hp.Metric(tag) for tag in tags],
-            )
-            hp.hparams(hparams)
+            hp.hparams(hyperparameters(config))
     return writer
 
 

@@ -137,7 +137,7 @@ def described_columns(spec: FeatureSpec) -> tuple[Described, ...]:
             is_item=column.name.endswith(f"_{ITEM}"),
             missing=_LABELS_MISSING.get(column.name),
         )
-        for column in LABEL_COLUMNS
+        for column in (*LABEL_COLUMNS, *spec.negative_columns)
         if column.name not in (ITEM, "day")
     )
     return (*found, *labels)
