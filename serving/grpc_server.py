@@ -9,14 +9,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
 from configs.errors import UserError
+from serving.rest_server import RestServer
 from serving.versions import VersionWatcher, require_version
 
 if TYPE_CHECKING:
     from serving.saved_model import SavedModel
 
 _DRAIN_TIMEOUT_S = 30.0
+_MIB = 2**20
 
 
 class Server:
@@ -26,6 +30,7 @@ class Server:
 
     Attributes:
         port: the port it listens on.
+        rest_port: the port of REST and metrics, or None.
     """
 
     def __init__(
@@ -37,6 +42,9 @@ class Server:
         port: int = 0,
         poll_interval_s: float = 1.0,
         grpc_workers: int = 8,
+        rest_port: int | None = None,
+        max_concurrent_requests: int | None = None,
+        max_message_mib: int | None = None,
         on_serving: Callable[[int], None] = lambda version: None,
     ) -> None:
         """Takes the port, and does not need TensorFlow to refuse what cannot be served.
@@ -48,6 +56,11 @@ class Server:
             port: 0 picks a free one.
             poll_interval_s: seconds between looks at `model_base_path`.
             grpc_workers: how many requests run at the same time; others wait.
+            rest_port: of REST and metrics; 0 picks a free one, None offers neither.
+            max_concurrent_requests: of gRPC, running or waiting; one more is refused at once with
+                RESOURCE_EXHAUSTED. None: no limit, as TF Serving.
+            max_message_mib: the largest request; a larger one is refused with RESOURCE_EXHAUSTED.
+                None: no limit, as TF Serving.
             on_serving: called with each version that begins to answer.
 
         Raises:
@@ -61,18 +74,39 @@ class Server:
             options=[
                 # Two servers would share a port without a word.
                 ("grpc.so_reuseport", 0),
-                # As TF Serving: no limit on messages.
-                ("grpc.max_receive_message_length", -1),
+                (
+                    "grpc.max_receive_message_length",
+                    -1 if max_message_mib is None else max_message_mib * _MIB,
+                ),
                 ("grpc.max_send_message_length", -1),
             ],
+            maximum_concurrent_rpcs=max_concurrent_requests,
         )
         self.port: int = _bind(self._grpc_server, host=host, port=port)
+        self._rest: RestServer | None = None
+        if rest_port is not None:
+            try:
+                self._rest = RestServer(host, rest_port, max_body_mib=max_message_mib)
+            except UserError:
+                self._free_port()
+                raise
+        self._health = health.HealthServicer()
         self._versions: VersionWatcher[SavedModel] = VersionWatcher(
             base_path,
             load=_load,
             poll_interval_s=poll_interval_s,
             on_serving=on_serving,
         )
+
+    @property
+    def rest_port(self) -> int | None:
+        """The port of REST and metrics, or None."""
+        return self._rest.port if self._rest else None
+
+    def _free_port(self) -> None:
+        """A gRPC server that was never started keeps its port."""
+        self._grpc_server.start()
+        self._grpc_server.stop(grace=None).wait()
 
     @property
     def version(self) -> int:
@@ -85,27 +119,43 @@ class Server:
         Raises:
             UserError: no version can be loaded.
         """
-        from serving.model_service import ModelService
-        from serving.prediction_service import PredictionService
+        from serving.metrics import Metrics
+        from serving.model_service import MODEL_SERVICE, ModelService
+        from serving.prediction_service import PREDICTION_SERVICE, PredictionService
+        from serving.rest_api import RestApi
 
         try:
             self._versions.start()
         except UserError:
-            # A gRPC server that was never started keeps its port.
-            self._grpc_server.start()
-            self._grpc_server.stop(grace=None).wait()
+            self._free_port()
+            if self._rest:
+                self._rest.stop()
             raise
+        metrics = Metrics(self._model_name)
+        prediction = PredictionService(self._model_name, self._versions, metrics)
+        status = ModelService(self._model_name, self._versions)
         self._grpc_server.add_generic_rpc_handlers(
-            [
-                PredictionService(self._model_name, self._versions).rpc_handlers(),
-                ModelService(self._model_name, self._versions).rpc_handlers(),
-            ]
+            [prediction.rpc_handlers(), status.rpc_handlers()]
         )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc_server)
+        services = (PREDICTION_SERVICE, MODEL_SERVICE)
+        reflection.enable_server_reflection(
+            (*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc_server
+        )
+        # No version, no start: from here on there is always one that answers.
+        for service in (health.OVERALL_HEALTH, *services):
+            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self._grpc_server.start()
+        if self._rest:
+            self._rest.start(RestApi(prediction, status, metrics))
 
     def stop(self) -> None:
         """Refuses new requests, waits for the accepted ones (30 s at most) and frees the model."""
-        self._grpc_server.stop(grace=_DRAIN_TIMEOUT_S).wait()
+        self._health.enter_graceful_shutdown()
+        stopping = self._grpc_server.stop(grace=_DRAIN_TIMEOUT_S)
+        if self._rest:
+            self._rest.stop(grace_s=_DRAIN_TIMEOUT_S)
+        stopping.wait()
         self._versions.stop()
 
     def __enter__(self) -> Self:
@@ -130,6 +180,9 @@ def serve(
     port: int = 0,
     poll_interval_s: float = 1.0,
     grpc_workers: int = 8,
+    rest_port: int | None = None,
+    max_concurrent_requests: int | None = None,
+    max_message_mib: int | None = None,
 ) -> Server:
     """Starts a `Server` in this process; used as a context manager, it stops at the end.
 
@@ -143,6 +196,9 @@ def serve(
         port=port,
         poll_interval_s=poll_interval_s,
         grpc_workers=grpc_workers,
+        rest_port=rest_port,
+        max_concurrent_requests=max_concurrent_requests,
+        max_message_mib=max_message_mib,
     )
     server.start()
     return server

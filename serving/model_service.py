@@ -8,7 +8,7 @@ from serving.request_errors import RequestError, unary_handler
 from serving.saved_model import SavedModel
 from serving.versions import VersionWatcher
 
-_SERVICE = "tensorflow.serving.ModelService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
 
 
 class ModelService:
@@ -25,7 +25,7 @@ class ModelService:
     def rpc_handlers(self) -> grpc.GenericRpcHandler:
         """The service's methods, for `grpc.Server.add_generic_rpc_handlers`."""
         return grpc.method_handlers_generic_handler(
-            _SERVICE,
+            MODEL_SERVICE,
             {
                 "GetModelStatus": unary_handler(
                     self.get_model_status,

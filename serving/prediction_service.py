@@ -1,7 +1,9 @@
 """`tensorflow.serving.PredictionService`: Predict and GetModelMetadata of one model."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 from tensorflow_serving.apis import (
@@ -10,13 +12,15 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
+from serving.json_tensor import answer_of, fill_inputs, parse_body, signature_name_of
+from serving.metrics import Metrics
 from serving.model_spec import model_spec_of, requested_version
-from serving.predict import predict
+from serving.predict import DEFAULT_SIGNATURE_NAME, predict
 from serving.request_errors import RequestError, unary_handler
 from serving.saved_model import SavedModel
 from serving.versions import NotServingError, VersionWatcher
 
-_SERVICE = "tensorflow.serving.PredictionService"
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 _SIGNATURE_DEF = "signature_def"
 
 
@@ -26,15 +30,18 @@ class PredictionService:
     Classify, Regress and MultiInference are not offered: a client gets UNIMPLEMENTED.
     """
 
-    def __init__(self, model_name: str, versions: VersionWatcher[SavedModel]) -> None:
-        """Answers for `model_name` from `versions`."""
+    def __init__(
+        self, model_name: str, versions: VersionWatcher[SavedModel], metrics: Metrics
+    ) -> None:
+        """Answers for `model_name` from `versions` and counts in `metrics`."""
         self._model_name = model_name
         self._versions = versions
+        self._metrics = metrics
 
     def rpc_handlers(self) -> grpc.GenericRpcHandler:
         """The service's methods, for `grpc.Server.add_generic_rpc_handlers`."""
         return grpc.method_handlers_generic_handler(
-            _SERVICE,
+            PREDICTION_SERVICE,
             {
                 "Predict": unary_handler(
                     self.predict, predict_pb2.PredictRequest, predict_pb2.PredictResponse
@@ -53,10 +60,51 @@ class PredictionService:
         Raises:
             RequestError: with TF Serving's code and text.
         """
-        with self._lease(model_spec_of(request)) as (version, model):
-            response = predict(model, request)
-        response.model_spec.name = self._model_name
-        response.model_spec.version.value = version
+        return self._predict(request, "GRPC")
+
+    def predict_json(self, spec: model_pb2.ModelSpec, body: bytes) -> dict[str, Any]:
+        """Runs a signature on a REST request's JSON.
+
+        Args:
+            spec: model and version of the path.
+            body: names the signature and has the inputs, as rows or columns.
+
+        Returns:
+            The answer in the same form.
+
+        Raises:
+            RequestError: with TF Serving's code and text.
+        """
+        document = parse_body(body)
+        request = predict_pb2.PredictRequest(model_spec=spec)
+        request.model_spec.signature_name = signature_name_of(document)
+        name = request.model_spec.signature_name or DEFAULT_SIGNATURE_NAME
+        with self._lease(spec) as (_, model):
+            if name not in model.signatures:
+                raise RequestError(
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    f'Serving signature name: "{name}" not found in signature def',
+                )
+            infos = model.signature_defs[name].inputs
+        as_rows = fill_inputs(document, infos, request)
+        return answer_of(self._predict(request, "REST"), as_rows=as_rows)
+
+    def _predict(
+        self, request: predict_pb2.PredictRequest, entrypoint: str
+    ) -> predict_pb2.PredictResponse:
+        started_at = time.perf_counter()
+        with self._metrics.predict(entrypoint):
+            with self._lease(model_spec_of(request)) as (version, model):
+                response = predict(model, request)
+            response.model_spec.name = self._model_name
+            response.model_spec.version.value = version
+        first = next(iter(response.outputs.values()), None)
+        rows = first.tensor_shape.dim[0].size if first and first.tensor_shape.dim else 1
+        self._metrics.answered(
+            response.model_spec.signature_name,
+            rows=rows,
+            elapsed_s=time.perf_counter() - started_at,
+        )
         return response
 
     def get_model_metadata(

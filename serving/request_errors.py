@@ -34,19 +34,29 @@ def answering(
 
     def handle(request: RequestT, context: grpc.ServicerContext) -> ResponseT:
         try:
+            if not context.is_active():
+                # It waited for a worker until its deadline, or its client is gone.
+                raise RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
             return handler(request)
-        except RequestError as error:
-            code, text = error.code, str(error)
-        except Exception:
-            error_id = uuid.uuid4().hex[:12]
-            logging.exception("error %s in %s", error_id, handler.__qualname__)
-            code, text = grpc.StatusCode.INTERNAL, f"internal error {error_id}"
-        if len(text) > _MAX_TEXT_LENGTH:
-            text = text[:_MAX_TEXT_LENGTH] + "...TRUNCATED"
+        except Exception as error:
+            code, text = refusal_of(error, handler.__qualname__)
         context.abort(code, text)
         raise AssertionError("context.abort returned")
 
     return handle
+
+
+def refusal_of(error: Exception, where: str) -> tuple[grpc.StatusCode, str]:
+    """What a client gets for an exception of a handler: a bug's own text is in the log only."""
+    if isinstance(error, RequestError):
+        code, text = error.code, str(error)
+    else:
+        error_id = uuid.uuid4().hex[:12]
+        logging.error("error %s in %s", error_id, where, exc_info=error)
+        code, text = grpc.StatusCode.INTERNAL, f"internal error {error_id}"
+    if len(text) > _MAX_TEXT_LENGTH:
+        text = text[:_MAX_TEXT_LENGTH] + "...TRUNCATED"
+    return code, text
 
 
 def unary_handler(

@@ -1,4 +1,4 @@
-"""Serves a model over TF Serving's gRPC, following its directory of versions.
+"""Serves a model over TF Serving's gRPC and REST, following its directory of versions.
 
     python -m serving.server --model_base_path=MODELS/retrieval --model_name=retrieval
 
@@ -28,6 +28,22 @@ _MODEL_NAME = flags.DEFINE_string("model_name", None, "What clients call the mod
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.")
 _PORT = flags.DEFINE_integer(
     "port", 8500, "Port to listen on; 0 picks a free one.", lower_bound=0, upper_bound=65535
+)
+_REST_API_PORT = flags.DEFINE_integer(
+    "rest_api_port",
+    8501,
+    "Port of REST and metrics; 0 picks a free one, -1 offers neither.",
+    lower_bound=-1,
+    upper_bound=65535,
+)
+_MAX_CONCURRENT_REQUESTS = flags.DEFINE_integer(
+    "max_concurrent_requests",
+    256,
+    "gRPC requests running or waiting; one more gets RESOURCE_EXHAUSTED at once.",
+    lower_bound=1,
+)
+_MAX_MESSAGE_MIB = flags.DEFINE_integer(
+    "max_message_mib", 64, "The largest request, in MiB.", lower_bound=1, upper_bound=2047
 )
 _POLL_INTERVAL_S = flags.DEFINE_float(
     "poll_interval_s", 1.0, "Seconds between looks for new versions.", lower_bound=0.01
@@ -62,6 +78,9 @@ def main(argv: list[str]) -> dict[str, Any]:
         port=_PORT.value,
         poll_interval_s=_POLL_INTERVAL_S.value,
         grpc_workers=_GRPC_WORKERS.value,
+        rest_port=None if _REST_API_PORT.value == -1 else _REST_API_PORT.value,
+        max_concurrent_requests=_MAX_CONCURRENT_REQUESTS.value,
+        max_message_mib=_MAX_MESSAGE_MIB.value,
         on_serving=on_serving,
     )
     out.print("loading", highlight=False)
@@ -84,6 +103,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     return {
         "model_name": _MODEL_NAME.value,
         "port": server.port,
+        "rest_port": server.rest_port,
         "versions_served": versions,
         "served_s": round(time.monotonic() - started_at, 3),
     }

@@ -17,6 +17,7 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     prediction_log_pb2,
+    prediction_service_pb2_grpc,
 )
 from tiny_server import (
     FAILED_PRECONDITION,
@@ -340,6 +341,41 @@ def test_stop_lets_accepted_requests_finish(
     client.channel.close()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", server.port)) != 0
+
+
+def test_overload_is_refused_at_once_and_expired_requests_cost_nothing(
+    models: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(models[1], tmp_path, "1")
+    entered, release = threading.Event(), threading.Event()
+    answered = []
+
+    def slow(model: Any, request: Any) -> Any:
+        answered.append(request)
+        entered.set()
+        assert release.wait(TIMEOUT_S)
+        return predict(model, request)
+
+    monkeypatch.setattr("serving.prediction_service.predict", slow)
+    options = {"grpc_workers": 1, "max_concurrent_requests": 2}
+    with serving(tmp_path, **options) as (_, client), futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(client.predict, predict_request())
+        assert entered.wait(TIMEOUT_S)
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(client.channel)
+        waiting = stub.Predict.future(predict_request(), timeout=2)
+        overload: list[Any] = []
+
+        def is_full() -> bool:
+            code, text = refusal(lambda r: stub.Predict(r, timeout=0.5), predict_request())
+            overload.append(code)
+            return code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+        wait_until(is_full)
+        assert waiting.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        release.set()
+        assert running.result(timeout=TIMEOUT_S).model_spec.version.value == 1
+        assert client.predict(predict_request()).model_spec.version.value == 1
+    assert len(answered) == 2
 
 
 def test_a_server_that_cannot_load_gives_its_port_back(

@@ -38,7 +38,10 @@ def test_command_with_its_port_in_use_is_one_line_within_2_s(
         port = taken.getsockname()[1]
         started_at = time.monotonic()
         done = subprocess.run(
-            command(tmp_path, f"--port={port}"), capture_output=True, text=True, timeout=60
+            command(tmp_path, f"--port={port}", "--rest_api_port=0"),
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert time.monotonic() - started_at < 2
     assert done.returncode == 1
@@ -51,7 +54,7 @@ def test_command_with_its_port_in_use_is_one_line_within_2_s(
 def test_command_serves_until_sigterm_and_exits_0(tmp_path: Path) -> None:
     save(tmp_path / "1", 1)
     process = subprocess.Popen(
-        command(tmp_path, "--port=0", "--poll_interval_s=0.05"),
+        command(tmp_path, "--port=0", "--rest_api_port=0", "--poll_interval_s=0.05"),
         stdout=subprocess.PIPE,
         text=True,
     )
