@@ -9,14 +9,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from configs.errors import UserError
 from serving.rest_server import RestServer
 from serving.versions import VersionWatcher, require_version
 
 if TYPE_CHECKING:
+    from grpc_health.v1.health import HealthServicer
+
     from serving.saved_model import SavedModel
 
 _DRAIN_TIMEOUT_S = 30.0
@@ -90,7 +90,7 @@ class Server:
             except UserError:
                 self._free_port()
                 raise
-        self._health = health.HealthServicer()
+        self._health: HealthServicer | None = None
         self._versions: VersionWatcher[SavedModel] = VersionWatcher(
             base_path,
             load=_load,
@@ -119,6 +119,10 @@ class Server:
         Raises:
             UserError: no version can be loaded.
         """
+        # Here and not at the top: a port in use is refused before these are imported.
+        from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+        from grpc_reflection.v1alpha import reflection
+
         from serving.metrics import Metrics
         from serving.model_service import MODEL_SERVICE, ModelService
         from serving.prediction_service import PREDICTION_SERVICE, PredictionService
@@ -137,6 +141,7 @@ class Server:
         self._grpc_server.add_generic_rpc_handlers(
             [prediction.rpc_handlers(), status.rpc_handlers()]
         )
+        self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc_server)
         services = (PREDICTION_SERVICE, MODEL_SERVICE)
         reflection.enable_server_reflection(
@@ -151,7 +156,8 @@ class Server:
 
     def stop(self) -> None:
         """Refuses new requests, waits for the accepted ones (30 s at most) and frees the model."""
-        self._health.enter_graceful_shutdown()
+        if self._health:
+            self._health.enter_graceful_shutdown()
         stopping = self._grpc_server.stop(grace=_DRAIN_TIMEOUT_S)
         if self._rest:
             self._rest.stop(grace_s=_DRAIN_TIMEOUT_S)
