@@ -115,6 +115,7 @@ def test_server_answers_a_query_and_ends_well(made: dict[str, Any]) -> None:
             f"--model_base_path={made['root'] / 'models' / 'retrieval'}",
             "--model_name=retrieval",
             "--port=0",
+            "--rest_api_port=0",
         ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
