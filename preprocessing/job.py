@@ -23,7 +23,7 @@ from rich.table import Table as RichTable
 from configs.errors import UserError
 from configs.schema import Config, DamagedFiles
 from configs.serialization import to_dict
-from preprocessing import counters
+from preprocessing import counters, runner_buffers
 from preprocessing import manifest as manifests
 from preprocessing.contract import TABLES, Table, check_parquet, check_present, tables_of
 from preprocessing.features import FeatureSpec, spec_of
@@ -95,6 +95,9 @@ def preprocess(
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         (folder / SUMMARY).unlink()
         manifest = _manifest(config, spec, folder, summary, counters.of(summary, files))
+        counted = manifest.counters["total"]["rows"]["train"]
+        if manifest.rows("train") != counted:
+            raise AssertionError(f"{counted} train rows, {manifest.rows('train')} written")
         manifests.write(output, manifest)
     sweep(output, keep=folder)
 
@@ -156,6 +159,7 @@ def _check_columns(
 
 def _run(options: PipelineOptions, **of_pipeline: Any) -> None:
     """Runs the pipeline; a user's mistake that a worker found comes out as it was raised there."""
+    runner_buffers.make_safe()
     try:
         try:
             pipeline = beam.Pipeline(options=options)

@@ -6,14 +6,19 @@ with `make test-prism` (a Go program) and `make test-flink` (a jar), which name 
 """
 
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from apache_beam.runners.portability.fn_api_runner.execution import BundleContextManager
 from apache_beam.runners.portability.local_job_service import LocalJobServicer
 
 from configs.errors import UserError
 from configs.schema import Config
+from preprocessing import runner_buffers
 from preprocessing.job import preprocess
 from tests.raw_logs import (
     QUIET,
@@ -106,6 +111,30 @@ def test_a_runner_that_there_is_not(
 ) -> None:
     with pytest.raises(UserError, match=f"^Beam options after --: {message}"):
         run(config, raw, tmp_path / "dataset", option)
+
+
+def test_workers_that_meet_at_a_buffer_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads that both find no buffer must not make one each: what the first got is lost."""
+
+    class Slow(dict[bytes, object]):
+        def __contains__(self, key: object) -> bool:
+            found = super().__contains__(key)
+            time.sleep(0.05)
+            return found
+
+    manager = object.__new__(BundleContextManager)
+    manager.execution_context = SimpleNamespace(pcoll_buffers=Slow())
+    monkeypatch.setattr(manager, "get_input_coder_impl", lambda transform: None)
+    # What a run does before it begins.
+    runner_buffers.make_safe()
+
+    with ThreadPoolExecutor(4) as threads:
+        asked = [
+            threads.submit(manager.get_buffer, b"materialize:events", "read") for _ in range(4)
+        ]
+        buffers = {id(each.result()) for each in asked}
+
+    assert len(buffers) == 1
 
 
 def test_an_address_is_no_directory(config: Config, raw: dict[str, str]) -> None:
