@@ -2,8 +2,7 @@
 
 `BundleContextManager.get_buffer` (Beam 2.77) looks whether a stage's output has a buffer and then
 makes one; with several workers a thread for each does so. Two that find none at once make one each,
-and what went into the first is gone without a word. Seen with `multi_threading` on a log of a
-million events: a sixteenth of one file's events missing, which the counters of the manifest caught.
+and what went into the first is gone without a word.
 """
 
 import threading

@@ -104,9 +104,10 @@ def test_a_mistake_found_by_a_worker_comes_out_of_a_portable_runner(
     [
         ("--runner=NoSuchRunner", "Unexpected pipeline runner: NoSuchRunner"),
         ("--runner=no.such.Runner", "No module named 'no'"),
+        ("--direct_running_mode=multi_threading", "found --direct_running_mode=multi_threading"),
     ],
 )
-def test_a_runner_that_there_is_not(
+def test_a_runner_that_cannot_be_had(
     option: str, message: str, config: Config, raw: dict[str, str], tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=f"^Beam options after --: {message}"):
