@@ -23,6 +23,7 @@ RUNTIME = [
     "rich",
     "scann[tf]==1.4.2; sys_platform == 'linux'",
     "scipy",
+    "setuptools<81",
     "tensorboard==2.20.*",
     "tensorflow==2.20.*",
     "tensorflow-recommenders==0.7.7",

@@ -8,11 +8,11 @@ from typing import Any
 
 from configs.errors import UserError
 
-KIND = "kind"
+KIND = "class"
 
 
 def to_dict(value: Any) -> Any:
-    """Plain JSON of dataclasses, enums, tuples, dicts; a dataclass carries its class as `kind`."""
+    """Plain JSON of dataclasses, enums, tuples, dicts; a dataclass carries its class as `class`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         body = {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {KIND: type(value).__name__, **body}

@@ -25,7 +25,7 @@ step export
 
 step serve
 "$python" -m serving.server --model_base_path="$run/models/retrieval" --model_name=retrieval \
-  --port="${PORT:-8500}" > "$run/server.log" 2>&1 &
+  --port="${PORT:-8500}" --rest_api_port="${REST_PORT:-8501}" > "$run/server.log" 2>&1 &
 server=$!
 trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
 for _ in $(seq 120); do

@@ -1,8 +1,8 @@
-"""The preset with every feature: which kinds it has, and which columns it asks of the log."""
+"""The default's features: which kinds it has, and which columns it asks of the log."""
 
 import pytest
 
-from configs import every_feature
+from configs import default
 from configs.errors import UserError
 from configs.kinds import KINDS, Dense, Text, TextEncoder
 from preprocessing.contract import Kind, tables_of
@@ -10,7 +10,7 @@ from preprocessing.features import spec_of
 
 
 def test_it_has_every_kind_whose_columns_the_simulated_log_has() -> None:
-    config = every_feature.get_config().validate()
+    config = default.get_config().validate()
     assert {type(feature) for feature in config.features.values()} == set(KINDS) - {Dense}
     videos = tables_of(spec_of(config))["videos"].fields
     assert videos["tags"].kind is Kind.TEXTS and videos["title"].kind is Kind.TEXT
@@ -18,7 +18,7 @@ def test_it_has_every_kind_whose_columns_the_simulated_log_has() -> None:
 
 
 def test_its_variant_is_the_encoder_of_titles() -> None:
-    titles = every_feature.get_config("minilm").features["title"]
+    titles = default.get_config("minilm").features["title"]
     assert isinstance(titles, Text) and titles.encoder is TextEncoder.MINILM
     with pytest.raises(UserError, match="found variant 'bert', expected hashing or minilm"):
-        every_feature.get_config("bert")
+        default.get_config("bert")
