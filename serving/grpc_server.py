@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Self
 import grpc
 
 from configs.errors import UserError
+from serving.options import ServerOptions
 from serving.rest_server import RestServer
-from serving.versions import VersionWatcher, require_version
+from serving.version_dirs import require_version
+from serving.versions import VersionStatus, VersionWatcher
 
 if TYPE_CHECKING:
     from grpc_health.v1.health import HealthServicer
@@ -35,67 +37,48 @@ class Server:
 
     def __init__(
         self,
-        model_base_path: Path | str,
-        model_name: str,
+        options: ServerOptions,
         *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        poll_interval_s: float = 1.0,
-        grpc_workers: int = 8,
-        rest_port: int | None = None,
-        max_concurrent_requests: int | None = None,
-        max_message_mib: int | None = None,
-        on_serving: Callable[[int], None] = lambda version: None,
+        on_status: Callable[[int, VersionStatus], None] = lambda version, status: None,
     ) -> None:
-        """Takes the port, and does not need TensorFlow to refuse what cannot be served.
+        """Takes the ports, and does not need TensorFlow to refuse what cannot be served.
 
         Args:
-            model_base_path: the directory of version directories.
-            model_name: what clients call the model.
-            host: the address to listen on.
-            port: 0 picks a free one.
-            poll_interval_s: seconds between looks at `model_base_path`.
-            grpc_workers: how many requests run at the same time; others wait.
-            rest_port: of REST and metrics; 0 picks a free one, None offers neither.
-            max_concurrent_requests: of gRPC, running or waiting; one more is refused at once with
-                RESOURCE_EXHAUSTED. None: no limit, as TF Serving.
-            max_message_mib: the largest request; a larger one is refused with RESOURCE_EXHAUSTED.
-                None: no limit, as TF Serving.
-            on_serving: called with each version that begins to answer.
+            options: what to serve, where, and within which limits.
+            on_status: called after each change of a version's state.
 
         Raises:
-            UserError: there is no version to serve, or the port cannot be had.
+            UserError: an option makes no sense, there is no version to serve, or a port cannot be
+                had.
         """
-        base_path = Path(model_base_path)
-        require_version(base_path)
-        self._model_name = model_name
+        options.validate()
+        require_version(options.model_base_path, only=options.version)
+        self._options = options
         self._grpc_server = grpc.server(
-            futures.ThreadPoolExecutor(grpc_workers, thread_name_prefix="grpc"),
+            futures.ThreadPoolExecutor(options.grpc_workers, thread_name_prefix="grpc"),
             options=[
                 # Two servers would share a port without a word.
                 ("grpc.so_reuseport", 0),
-                (
-                    "grpc.max_receive_message_length",
-                    -1 if max_message_mib is None else max_message_mib * _MIB,
-                ),
+                ("grpc.max_receive_message_length", _bytes_or_no_limit(options.max_message_mib)),
                 ("grpc.max_send_message_length", -1),
             ],
-            maximum_concurrent_rpcs=max_concurrent_requests,
+            maximum_concurrent_rpcs=options.max_concurrent_requests,
         )
-        self.port: int = _bind(self._grpc_server, host=host, port=port)
+        self.port: int = _bind(self._grpc_server, host=options.host, port=options.port)
         self._rest: RestServer | None = None
-        if rest_port is not None:
+        if options.rest_api_port != -1:
             try:
-                self._rest = RestServer(host, rest_port, max_body_mib=max_message_mib)
+                self._rest = RestServer(options)
             except UserError:
                 self._free_port()
                 raise
         self._health: HealthServicer | None = None
         self._versions: VersionWatcher[SavedModel] = VersionWatcher(
-            base_path,
+            options.model_base_path,
             load=_load,
-            poll_interval_s=poll_interval_s,
-            on_serving=on_serving,
+            poll_interval_s=options.poll_interval_s,
+            only=options.version,
+            on_status=on_status,
         )
 
     @property
@@ -135,9 +118,9 @@ class Server:
             if self._rest:
                 self._rest.stop()
             raise
-        metrics = Metrics(self._model_name)
-        prediction = PredictionService(self._model_name, self._versions, metrics)
-        status = ModelService(self._model_name, self._versions)
+        metrics = Metrics(self._options.model_name)
+        prediction = PredictionService(self._options.model_name, self._versions, metrics)
+        status = ModelService(self._options.model_name, self._versions)
         self._grpc_server.add_generic_rpc_handlers(
             [prediction.rpc_handlers(), status.rpc_handlers()]
         )
@@ -178,36 +161,20 @@ class Server:
         self.stop()
 
 
-def serve(
-    model_base_path: Path | str,
-    model_name: str,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    poll_interval_s: float = 1.0,
-    grpc_workers: int = 8,
-    rest_port: int | None = None,
-    max_concurrent_requests: int | None = None,
-    max_message_mib: int | None = None,
-) -> Server:
+def serve(options: ServerOptions) -> Server:
     """Starts a `Server` in this process; used as a context manager, it stops at the end.
 
     Raises:
-        UserError: there is no version to serve, none can be loaded, or the port cannot be had.
+        UserError: an option makes no sense, there is no version to serve, none can be loaded, or a
+            port cannot be had.
     """
-    server = Server(
-        model_base_path,
-        model_name,
-        host=host,
-        port=port,
-        poll_interval_s=poll_interval_s,
-        grpc_workers=grpc_workers,
-        rest_port=rest_port,
-        max_concurrent_requests=max_concurrent_requests,
-        max_message_mib=max_message_mib,
-    )
+    server = Server(options)
     server.start()
     return server
+
+
+def _bytes_or_no_limit(mib: int | None) -> int:
+    return -1 if mib is None else mib * _MIB
 
 
 def _load(directory: Path) -> "SavedModel":

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError
+from serving.options import ServerOptions
 
 if TYPE_CHECKING:
     from serving.rest_api import RestApi
@@ -27,17 +28,18 @@ class RestServer:
     Made, it holds the port; started, it answers; stopped, it has answered what it accepted.
     """
 
-    def __init__(self, host: str, port: int, *, max_body_mib: int | None) -> None:
+    def __init__(self, options: ServerOptions) -> None:
         """Takes the port.
 
         Raises:
             UserError: it cannot be had.
         """
         try:
-            self._http = _HttpServer((host, port), max_body_mib)
+            self._http = _HttpServer(options)
         except OSError as error:
             raise UserError(
-                f"--host, --rest_api_port: cannot listen on {host}:{port}: {error.strerror}"
+                "--host, --rest_api_port: cannot listen on"
+                f" {options.host}:{options.rest_api_port}: {error.strerror}"
             ) from error
         self.port: int = self._http.server_address[1]
         self._thread: threading.Thread | None = None
@@ -71,9 +73,10 @@ class _HttpServer(http.server.ThreadingHTTPServer):
     allow_reuse_port = False
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], max_body_mib: int | None) -> None:
-        super().__init__(address, _Handler)
-        self.max_body = None if max_body_mib is None else max_body_mib * _MIB
+    def __init__(self, options: ServerOptions) -> None:
+        super().__init__((options.host, options.rest_api_port), _Handler)
+        mib = options.max_message_mib
+        self.max_body = None if mib is None else mib * _MIB
         self.api: RestApi | None = None
         self.is_stopping = False
         self.answering = 0

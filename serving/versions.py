@@ -1,10 +1,9 @@
-"""Which versions of a model are on disk, which one answers, and the change from one to the next.
+"""Which version of a model answers, and the change from one to the next.
 
 Nothing here knows TensorFlow: what a version is loaded into is the caller's.
 """
 
 import enum
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +14,8 @@ from typing import Generic, Protocol, TypeVar
 from absl import logging
 
 from configs.errors import UserError
+from serving.version_dirs import find_versions, fingerprint, require_version
 
-_LARGEST_VERSION = 2**63 - 1  # ModelSpec.version is an int64.
 _UNKNOWN_ERROR_CODE = 2  # google.rpc.Code.UNKNOWN, for an error that carries no code of its own.
 
 
@@ -46,6 +45,7 @@ class NotServingError(Exception):
 class VersionState(enum.Enum):
     """The life of a version; the names are those of `ModelVersionStatus.State`."""
 
+    START = enum.auto()
     LOADING = enum.auto()
     AVAILABLE = enum.auto()
     UNLOADING = enum.auto()
@@ -59,60 +59,6 @@ class VersionStatus:
     state: VersionState
     error_code: int = 0
     error_message: str = ""
-
-
-def find_versions(base_path: Path) -> dict[int, Path]:
-    """The servable version directories under `base_path`, newest first.
-
-    A version's name is a non-negative decimal integer that fits an int64; leading zeros do not
-    count. Hidden and other names are ignored, and so is a directory that lacks `saved_model.pb`
-    or `variables/`, as one that is still being copied does. A missing base path has none.
-    """
-    try:
-        children = sorted(base_path.iterdir())
-    except FileNotFoundError:
-        return {}
-    versions: dict[int, Path] = {}
-    for child in children:
-        if not (child.name.isascii() and child.name.isdecimal()):
-            continue
-        # Of os.path, because these answer False where a directory may not be read.
-        is_complete = os.path.isfile(child / "saved_model.pb") and os.path.isdir(
-            child / "variables"
-        )
-        if is_complete and int(child.name) <= _LARGEST_VERSION:
-            versions.setdefault(int(child.name), child)
-    return dict(sorted(versions.items(), reverse=True))
-
-
-def require_version(base_path: Path) -> None:
-    """Checks that there is something to serve.
-
-    Raises:
-        UserError: there is not.
-    """
-    try:
-        if find_versions(base_path):
-            return
-    except OSError as error:
-        raise UserError(f"--model_base_path: {error}") from error
-    raise UserError(
-        f"--model_base_path: {base_path}: found no version to serve, expected a directory named"
-        " by an integer with saved_model.pb and variables/"
-        if base_path.is_dir()
-        else f"--model_base_path: {base_path}: found no such directory"
-    )
-
-
-def _fingerprint(directory: Path) -> frozenset[tuple[str, int, int]]:
-    """Name, size and modification time of every file: changes when the directory does."""
-    entries = set()
-    for root, _, names in os.walk(directory):
-        for name in names:
-            file = os.path.join(root, name)
-            stat = os.stat(file)
-            entries.add((file, stat.st_size, stat.st_mtime_ns))
-    return frozenset(entries)
 
 
 class _Loaded(Generic[ServableT]):
@@ -141,7 +87,8 @@ class VersionWatcher(Generic[ServableT]):
         *,
         load: Callable[[Path], ServableT],
         poll_interval_s: float,
-        on_serving: Callable[[int], None],
+        only: int | None = None,
+        on_status: Callable[[int, VersionStatus], None],
     ) -> None:
         """Watches nothing yet.
 
@@ -150,12 +97,14 @@ class VersionWatcher(Generic[ServableT]):
             load: makes a version directory servable, warmed up; what it raises is the version's
                 error, a `LoadError` with its code.
             poll_interval_s: seconds between looks at `base_path`.
-            on_serving: called with each version that begins to answer.
+            only: the version to stay on, whatever else there is; None: the newest.
+            on_status: called after each change with the version and what it has come to.
         """
         self._base_path = base_path
         self._load = load
         self._poll_interval_s = poll_interval_s
-        self._on_serving = on_serving
+        self._only = only
+        self._on_status = on_status
         self._lock = threading.Lock()  # Guards the four below; `_poll` alone writes `_serving`.
         self._serving: _Loaded[ServableT] | None = None
         self._retired: list[_Loaded[ServableT]] = []
@@ -248,44 +197,50 @@ class VersionWatcher(Generic[ServableT]):
 
     def _poll(self) -> None:
         """Brings the newest loadable version into service, if it is not there already."""
-        versions = find_versions(self._base_path)
+        versions = find_versions(self._base_path, only=self._only)
         self._refused = {v: seen for v, seen in self._refused.items() if v in versions}
         failures = []
         for version, directory in versions.items():
             if self._serving is not None and self._serving.version == version:
                 break
             # Taken before the load: a directory that changes meanwhile deserves another try.
-            fingerprint = _fingerprint(directory)
-            if self._refused.get(version) == fingerprint:
+            seen = fingerprint(directory)
+            if self._refused.get(version) == seen:
                 continue
             failure = self._bring_into_service(version, directory)
             if failure is None:
                 break
-            self._refused[version] = fingerprint
+            self._refused[version] = seen
             failures.append(f"version {version}: {failure}")
         if self._serving is None:
-            require_version(self._base_path)
+            require_version(self._base_path, only=self._only)
             raise UserError(f"--model_base_path: {self._base_path}: " + "; ".join(failures))
         for failure in failures:
             logging.error("%s: %s", self._base_path, failure)
 
     def _bring_into_service(self, version: int, directory: Path) -> str | None:
         """Loads a version and lets it answer; returns why it could not, if so."""
-        self._set_status(version, VersionState.LOADING)
+        self._set_status(version, VersionStatus(state=VersionState.START))
+        self._set_status(version, VersionStatus(state=VersionState.LOADING))
         try:
             servable = self._load(directory)
         except Exception as error:  # Whatever a bad version raises, the old one serves on.
             code = error.code if isinstance(error, LoadError) else _UNKNOWN_ERROR_CODE
             message = str(error) or type(error).__name__
-            self._set_status(version, VersionState.END, code=code, message=message)
+            self._set_status(
+                version,
+                VersionStatus(state=VersionState.END, error_code=code, error_message=message),
+            )
             return message
         with self._lock:
             retired, self._serving = self._serving, _Loaded(version, servable)
-            self._statuses[version] = VersionStatus(state=VersionState.AVAILABLE)
+            changed = {version: VersionStatus(state=VersionState.AVAILABLE)}
             if retired is not None:
                 self._retired.append(retired)
-                self._statuses[retired.version] = VersionStatus(state=VersionState.UNLOADING)
-        self._on_serving(version)
+                changed[retired.version] = VersionStatus(state=VersionState.UNLOADING)
+            self._statuses.update(changed)
+        for each, status in changed.items():
+            self._on_status(each, status)
         return None
 
     def _close_idle(self) -> None:
@@ -297,12 +252,9 @@ class VersionWatcher(Generic[ServableT]):
             loaded.servable.close()
             # Its number may be in service again: removed and put back before this one drained.
             if self._serving is None or self._serving.version != loaded.version:
-                self._set_status(loaded.version, VersionState.END)
+                self._set_status(loaded.version, VersionStatus(state=VersionState.END))
 
-    def _set_status(
-        self, version: int, state: VersionState, *, code: int = 0, message: str = ""
-    ) -> None:
+    def _set_status(self, version: int, status: VersionStatus) -> None:
         with self._lock:
-            self._statuses[version] = VersionStatus(
-                state=state, error_code=code, error_message=message
-            )
+            self._statuses[version] = status
+        self._on_status(version, status)

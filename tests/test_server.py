@@ -27,6 +27,7 @@ from tiny_server import (
     Client,
     State,
     metadata_request,
+    options_of,
     predict_request,
     publish,
     refusal,
@@ -326,7 +327,7 @@ def test_stop_lets_accepted_requests_finish(
         return predict(model, request)
 
     monkeypatch.setattr("serving.prediction_service.predict", slow)
-    server = serve(tmp_path, NAME)
+    server = serve(options_of(tmp_path))
     client = Client(server.port)
     with futures.ThreadPoolExecutor(2) as pool:
         request = predict_request({"user_id": [b"u1"]}, signature="embed_user")
@@ -383,7 +384,7 @@ def test_a_server_that_cannot_load_gives_its_port_back(
 ) -> None:
     broken = publish(models[1], tmp_path, "1")
     (broken / "saved_model.pb").write_bytes(b"")
-    server = Server(tmp_path, NAME)
+    server = Server(options_of(tmp_path))
     with pytest.raises(UserError, match=f"^--model_base_path: {tmp_path}: version 1: "):
         server.start()
     with socket.socket() as probe:
@@ -396,6 +397,6 @@ def test_two_servers_do_not_share_a_port(
     publish(models[1], tmp_path, "1")
     port = live[0].port
     with pytest.raises(UserError, match=f"127.0.0.1:{port}: Address already in use"):
-        Server(tmp_path, NAME, port=port)
+        Server(options_of(tmp_path, port=port))
     with pytest.raises(UserError, match="cannot listen on no.such.host.invalid:0"):
-        Server(tmp_path, NAME, host="no.such.host.invalid")
+        Server(options_of(tmp_path, host="no.such.host.invalid"))

@@ -13,7 +13,16 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
-from tiny_server import NAME, TIMEOUT_S, Client, predict_request, publish, save, serving
+from tiny_server import (
+    NAME,
+    TIMEOUT_S,
+    Client,
+    options_of,
+    predict_request,
+    publish,
+    save,
+    serving,
+)
 
 from configs.errors import UserError
 from serving.grpc_server import Server
@@ -25,7 +34,7 @@ ROW = {"age": 10, "history": ["a", ""], "user_id": "u2"}
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Client]]:
     base_path = tmp_path_factory.mktemp("models")
     save(base_path / "3", 3)
-    with serving(base_path, rest_port=0, max_message_mib=1) as running:
+    with serving(base_path, rest_api_port=0, max_message_mib=1) as running:
         yield running
 
 
@@ -254,6 +263,6 @@ def test_a_rest_port_in_use_is_named_and_the_grpc_port_given_back(
         port = free.getsockname()[1]
     taken = live[0].rest_port
     with pytest.raises(UserError, match=f"--rest_api_port: cannot listen on 127.0.0.1:{taken}"):
-        Server(tmp_path / "model", NAME, port=port, rest_port=taken)
+        Server(options_of(tmp_path / "model", port=port, rest_api_port=taken))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", port))

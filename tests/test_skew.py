@@ -14,6 +14,7 @@ from preprocessing.features import TIMESTAMP, UNKNOWN_ITEM, FeatureSpec
 from serving.client import Client
 from serving.grpc_server import serve
 from serving.offline import catalog_ids, embed_requests
+from serving.options import ServerOptions
 from serving.requests import Request, build_request, load_states, spec_of_dataset
 from tests.conftest import QUIET, UPLOADED_TODAY, tables
 from trainer.dataset import AskedQueries, Dataset, load_queries
@@ -30,7 +31,10 @@ def run(workdir: Path) -> tuple[Config, Dataset, TwoTower]:
 
 @pytest.fixture(scope="module")
 def client(model_base_path: Path) -> Iterator[Client]:
-    with serve(model_base_path, "retrieval") as server:
+    options = ServerOptions(
+        model_base_path=model_base_path, model_name="retrieval", port=0, rest_api_port=-1
+    )
+    with serve(options) as server:
         yield Client(f"localhost:{server.port}", "retrieval", timeout_s=30.0)
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
+from serving.version_dirs import find_versions
 from serving.versions import (
     LoadError,
     NotServingError,
     VersionState,
     VersionStatus,
     VersionWatcher,
-    find_versions,
 )
 
 POLL_INTERVAL_S = 0.01
@@ -35,6 +35,7 @@ class FakeLoader:
 
     def __init__(self) -> None:
         self.log: list[str] = []
+        self.history: list[tuple[int, VersionState]] = []
         self.gate = threading.Event()
         self.gate.set()
 
@@ -70,12 +71,20 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def watching(base_path: Path, loader: FakeLoader) -> Iterator[VersionWatcher[FakeServable]]:
+def watching(
+    base_path: Path, loader: FakeLoader, *, only: int | None = None
+) -> Iterator[VersionWatcher[FakeServable]]:
+    def on_status(version: int, status: VersionStatus) -> None:
+        loader.history.append((version, status.state))
+        if status.state is VersionState.AVAILABLE:
+            loader.log.append(f"serve {version}")
+
     watcher = VersionWatcher(
         base_path,
         load=loader,
         poll_interval_s=POLL_INTERVAL_S,
-        on_serving=lambda version: loader.log.append(f"serve {version}"),
+        only=only,
+        on_status=on_status,
     )
     watcher.start()
     try:
@@ -123,6 +132,45 @@ def test_newest_version_serves(tmp_path: Path) -> None:
     assert loader.log == ["load 10", "serve 10", "close 10"]
     with pytest.raises(NotServingError):
         _ = watcher.serving_version
+
+
+def test_a_version_goes_through_every_state_in_order(tmp_path: Path) -> None:
+    publish(tmp_path, "1")
+    loader = FakeLoader()
+    with watching(tmp_path, loader) as watcher:
+        publish(tmp_path, "2")
+        wait_until(lambda: states(watcher).get(1) is VersionState.END)
+        publish(tmp_path, "3", "bad")
+        wait_until(lambda: (3, VersionState.END) in loader.history)
+    begin = [VersionState.START, VersionState.LOADING]
+    whole = [*begin, VersionState.AVAILABLE, VersionState.UNLOADING, VersionState.END]
+    histories = {
+        version: [state for each, state in loader.history if each == version]
+        for version in (1, 2, 3)
+    }
+    assert histories == {1: whole, 2: whole[:3], 3: [*begin, VersionState.END]}
+    # The old one unloads only once the new one answers.
+    available = loader.history.index((2, VersionState.AVAILABLE))
+    assert loader.history.index((1, VersionState.UNLOADING)) > available
+
+
+def test_a_pinned_version_stays_whatever_comes_and_goes(tmp_path: Path) -> None:
+    for name in ("1", "2", "3"):
+        publish(tmp_path, name)
+    loader = FakeLoader()
+    with watching(tmp_path, loader, only=2) as watcher:
+        publish(tmp_path, "4")
+        let_it_poll(loader)
+        withdraw(tmp_path, "2")
+        let_it_poll(loader)
+        assert watcher.serving_version == 2
+        assert list(watcher.statuses()) == [2]
+    assert loader.log == ["load 2", "serve 2", "close 2"]
+    with (
+        pytest.raises(UserError, match="^--version=2: found versions 4, 3, 1 in "),
+        watching(tmp_path, FakeLoader(), only=2),
+    ):
+        pass
 
 
 def test_old_version_answers_while_the_new_one_loads(tmp_path: Path) -> None:

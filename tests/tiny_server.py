@@ -21,6 +21,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.grpc_server import Server, serve
+from serving.options import ServerOptions
 
 NAME = "M"
 TIMEOUT_S = 20
@@ -130,9 +131,15 @@ class Client:
         return {s.version: s.state for s in self.status(request).model_version_status}
 
 
+def options_of(base_path: Path, **changes: Any) -> ServerOptions:
+    """A server of the tests: gRPC on a free port, no REST, quick to see new versions."""
+    chosen = {"port": 0, "rest_api_port": -1, "poll_interval_s": 0.02, **changes}
+    return ServerOptions(model_base_path=base_path, model_name=NAME, **chosen)
+
+
 @contextmanager
 def serving(base_path: Path, **options: Any) -> Iterator[tuple[Server, Client]]:
-    with serve(base_path, NAME, poll_interval_s=0.02, **options) as server:
+    with serve(options_of(base_path, **options)) as server:
         client = Client(server.port)
         try:
             yield server, client
