@@ -136,12 +136,16 @@ class TwoTower(tfrs.Model):
 
     def embed_catalog(self, num_items: int, *, day: int) -> np.ndarray:
         """Unit vectors of items 0..num_items - 1 as of the start of a day: float32 [n, dim]."""
-        embed = tf.function(self.embed_items, reduce_retracing=True)
         blocks = []
         for start in range(0, num_items, _ITEMS_AT_ONCE):
             ids = tf.range(start, min(start + _ITEMS_AT_ONCE, num_items), dtype=tf.int64)
-            blocks.append(embed(ids, tf.fill(tf.shape(ids), tf.constant(day, tf.int64))).numpy())
+            days = tf.fill(tf.shape(ids), tf.constant(day, tf.int64))
+            blocks.append(self._embed_block(ids, days).numpy())
         return np.concatenate(blocks)
+
+    @tf.function(reduce_retracing=True)  # once a model: a training run embeds its items often
+    def _embed_block(self, item: tf.Tensor, day: tf.Tensor) -> tf.Tensor:
+        return self.embed_items(item, day)
 
     def compute_loss(
         self,
