@@ -3,7 +3,7 @@
 import enum
 from dataclasses import dataclass, field, fields
 
-from configs.kinds import require
+from configs.checks import require
 
 
 class BaselineKind(enum.Enum):

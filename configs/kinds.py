@@ -6,23 +6,9 @@ of `configs.schema.Data` is part of the dataset's fingerprint.
 """
 
 import enum
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from configs.errors import UserError
-
-FREE = "free"
-
-
-def free(default: Any) -> Any:
-    """A field with a default, outside of the fingerprint."""
-    return field(default=default, metadata={FREE: True})
-
-
-def require(condition: bool, name: str, found: object, expected: str) -> None:
-    """Raises `UserError` naming a config field unless the condition holds."""
-    if not condition:
-        raise UserError(f"config.{name}: found {found!r}, expected {expected}")
+from configs.checks import free, require
 
 
 class Entity(enum.Enum):

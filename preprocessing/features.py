@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from configs.checks import FREE
 from configs.errors import UserError
 from configs.kinds import (
-    FREE,
     KINDS,
     Bag,
     Bounded,

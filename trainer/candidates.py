@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from configs.errors import UserError
-from configs.schema import FULL_SOFTMAX_MAX_ITEMS, Config, LossKind
+from configs.schema import Config, LossKind
+from configs.training import FULL_SOFTMAX_MAX_ITEMS
 from preprocessing.features import NEGATIVE_ITEM, USER_ID, FeatureSpec
 from trainer.catalog import Catalog, DailyCounts
 

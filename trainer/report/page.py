@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from configs.schema import METRICS
+from configs.evaluation import METRICS
 from trainer.report.curves import Curve
 from trainer.report.plots import PALETTE, curve, metric_at_k, slice_bars
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from configs.schema import METRICS
+from configs.evaluation import METRICS
 from trainer.report.curves import Curve
 
 PALETTE = (

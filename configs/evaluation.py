@@ -1,0 +1,67 @@
+"""Evaluation on the full catalog: protocols, metrics, baselines."""
+
+import enum
+from dataclasses import dataclass, field
+
+from configs.baselines import Baselines
+from configs.checks import require, require_not_negative
+
+
+class Protocol(enum.Enum):
+    """A question put to the test split (docs/evaluation.md)."""
+
+    WINDOW = "window"
+    NEXT = "next"
+    LOO_FILE = "loo-file"
+    LOO_STRICT = "loo-strict"
+
+
+METRICS = ("HR", "Recall", "NDCG", "MRR", "MAP")
+"""What is measured at each of `Eval.ks`; coverage is beside them."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Eval:
+    """Evaluation on the full catalog.
+
+    Attributes:
+        protocols: which to run.
+        ks: list lengths that metrics are given at.
+        exclude_seen: leave seen items out of candidates and of what is relevant.
+        new_users: also ask for users without any history at the query.
+        max_queries: of each protocol; more are cut to the first so many by a hash. 0: all.
+        baselines: which run beside the model, and their parameters.
+        tune_by: metric on the validation split that baselines are tuned by.
+        bootstrap_samples: resamples of the users for intervals and paired differences; 0 for none.
+    """
+
+    protocols: tuple[Protocol, ...] = (Protocol.WINDOW, Protocol.NEXT)
+    ks: tuple[int, ...] = (10, 20, 50, 100, 200)
+    exclude_seen: bool = True
+    new_users: bool = True
+    max_queries: int = 20_000
+    baselines: Baselines = field(default_factory=Baselines)
+    tune_by: str = "Recall@100"
+    bootstrap_samples: int = 1_000
+
+    def validate(self) -> None:
+        """Raises `UserError` naming the first field that is wrong."""
+        # A tuple given on the command line holds the names.
+        self.protocols = tuple(_protocol(each) for each in self.protocols)
+        require(
+            bool(self.ks) and list(self.ks) == sorted(set(self.ks)) and self.ks[0] > 0,
+            "eval.ks",
+            self.ks,
+            "ascending numbers",
+        )
+        known = [f"{metric}@{k}" for metric in METRICS for k in self.ks]
+        require(self.tune_by in known, "eval.tune_by", self.tune_by, "one of " + ", ".join(known))
+        require_not_negative(self, "eval", "bootstrap_samples", "max_queries")
+        self.baselines.validate()
+
+
+def _protocol(given: Protocol | str) -> Protocol:
+    names = [each.value for each in Protocol]
+    name = given.value if isinstance(given, Protocol) else given
+    require(name in names, "eval.protocols", name, "one of " + ", ".join(names))
+    return Protocol(name)
