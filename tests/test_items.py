@@ -19,7 +19,12 @@ def dataset(config: Config, dataset_dir) -> Dataset:
 
 def encoder(config: Config, dataset: Dataset, *, id_dropout: float) -> ItemEncoder:
     return ItemEncoder(
-        dataset.spec, dataset.catalog, dataset.assets, id_dropout=id_dropout, seed=config.train.seed
+        dataset.spec,
+        dataset.catalog,
+        dataset.assets,
+        id_dropout=id_dropout,
+        feature_dropout={},
+        seed=config.train.seed,
     )
 
 

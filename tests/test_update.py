@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 from configs.errors import UserError
+from preprocessing.contract import tables_of
 from serving.exporter import export
 from serving.gate import REPORT
 from serving.new_videos import Input, read_videos
@@ -37,15 +38,21 @@ def dataset(workdir: Path) -> Dataset:
 def videos(dataset: Dataset, count: int) -> list[dict[str, Any]]:
     """Videos like those of the catalog, by other names."""
     raw = raw_items(dataset, dataset.manifest.splits.last_day)
+    logged = tables_of(dataset.spec)["videos"].fields
     rows = []
     for i in range(1, count + 1):
-        row = {
-            name: v[i].decode() if isinstance(v[i], bytes) else v[i].item()
-            for name, v in raw.items()
-            if name not in ("timestamp", "positives", "positives_7d", "impressions_7d")
-        }
-        rows.append(row | {"video_id": f"fresh-{i}", "title": "ignored"})
+        row = {name: plain(column[i]) for name, column in raw.items() if name in logged}
+        rows.append(row | {"video_id": f"fresh-{i}", "title": str(dataset.catalog.title[i])})
     return rows
+
+
+def plain(value: Any) -> Any:
+    """A value of the catalog as JSON, lists without their padding."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, np.ndarray) and value.ndim:
+        return [plain(each) for each in value.tolist() if each != b""]
+    return value.item() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def write_videos(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -54,7 +54,8 @@ def config() -> Config:
             ),
         },
         data=Data(
-            split=Split(by=SplitBy.DATE, validation_date=_VALIDATION_DATE, test_date=_TEST_DATE)
+            split=Split(by=SplitBy.DATE, validation_date=_VALIDATION_DATE, test_date=_TEST_DATE),
+            negatives_per_row=0,
         ),
         simulation=ShortVideoSimulation(),
     ).validate()
