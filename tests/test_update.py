@@ -110,17 +110,12 @@ def test_fresh_videos_are_known_to_every_signature(base: Path, dataset: Dataset)
 
 def test_fresh_videos_come_where_their_vectors_say(base: Path, dataset: Dataset) -> None:
     old, model = SavedModel(base / "1"), SavedModel(base / "2")
-    rows = videos(dataset, 25)
     raw = {
-        name: np.array(
-            [r[name].encode() if isinstance(r[name], str) else r[name] for r in rows],
-            object if isinstance(rows[0][name], str) else None,
-        )
-        for name in rows[0]
-        if name != "title"
+        name: column[1:26]
+        for name, column in raw_items(dataset, dataset.manifest.splits.last_day).items()
     }
-    raw |= {n: np.zeros(25, np.int64) for n in ("positives", "positives_7d", "impressions_7d")}
-    raw["duration_sec"] = raw["duration_sec"].astype(np.float32)
+    raw |= {c.name: np.zeros(25, np.int64) for c in dataset.spec.statistic_columns}
+    raw["video_id"] = of(*(f"fresh-{i}" for i in range(1, 26)))
     as_of = json.loads((base / "1" / REPORT).read_text())["as_of"]
     raw["timestamp"] = np.full(25, max(as_of, raw["upload_time"].max()), np.int64)
     fresh = embed(old, "embed_item", raw)
