@@ -28,7 +28,7 @@ format: setup
 	$(BIN)/ruff check --fix $(CODE)
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 test-slow: lint
 	$(BIN)/python -m pytest -m slow

@@ -15,7 +15,9 @@ def get_config() -> Config:
     config = default.get_config()
     config.simulation = simulation
     config.model = Model()
-    config.train = Train()
+    # All that tells items apart is their category, and it takes some hundred steps to be learnt;
+    # until then their vectors are near one another, which is no collapse.
+    config.train = Train(max_item_cosine=1.0)
     config.features = {
         "profile": Dense(column="profile_vector", length=simulation.profile_dim),
         "category_weights": Dense(column="category_weights", length=simulation.categories),
