@@ -14,10 +14,28 @@ from serving.requests import Request
 class Client:
     """Asks one model on one server."""
 
-    def __init__(self, server: str, model_name: str, *, timeout_s: float) -> None:
-        """Does not connect yet."""
+    def __init__(
+        self,
+        server: str,
+        model_name: str,
+        *,
+        timeout_s: float,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        """Does not connect yet.
+
+        Args:
+            server: host and port.
+            model_name: what the server calls the model.
+            timeout_s: seconds to wait for an answer.
+            credentials: of TLS; None: no TLS.
+        """
         self.server, self.model_name, self.timeout_s = server, model_name, timeout_s
-        self.channel = grpc.insecure_channel(server)
+        self.channel = (
+            grpc.secure_channel(server, credentials)
+            if credentials
+            else grpc.insecure_channel(server)
+        )
         self.stub = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
 
     def predict(

@@ -13,6 +13,7 @@ import grpc
 from configs.errors import UserError
 from serving.options import ServerOptions
 from serving.rest_server import RestServer
+from serving.tls import ServerTls
 from serving.version_dirs import require_version
 from serving.versions import VersionStatus, VersionWatcher
 
@@ -53,6 +54,7 @@ class Server:
         """
         options.validate()
         require_version(options.model_base_path, only=options.version)
+        tls = _tls(options)
         self._options = options
         self._grpc_server = grpc.server(
             futures.ThreadPoolExecutor(options.grpc_workers, thread_name_prefix="grpc"),
@@ -64,11 +66,11 @@ class Server:
             ],
             maximum_concurrent_rpcs=options.max_concurrent_requests,
         )
-        self.port: int = _bind(self._grpc_server, host=options.host, port=options.port)
+        self.port: int = _bind(self._grpc_server, options, tls)
         self._rest: RestServer | None = None
         if options.rest_api_port != -1:
             try:
-                self._rest = RestServer(options)
+                self._rest = RestServer(options, tls)
             except UserError:
                 self._free_port()
                 raise
@@ -192,17 +194,27 @@ def _load(directory: Path) -> "SavedModel":
     return model
 
 
-def _bind(grpc_server: grpc.Server, *, host: str, port: int) -> int:
+def _tls(options: ServerOptions) -> ServerTls | None:
+    if options.ssl_certificate is None or options.ssl_key is None:
+        return None
+    return ServerTls(
+        certificate=options.ssl_certificate, key=options.ssl_key, client_ca=options.client_ca
+    )
+
+
+def _bind(grpc_server: grpc.Server, options: ServerOptions, tls: ServerTls | None) -> int:
     """Makes the server listen and returns the port.
 
     Raises:
         UserError: host or port cannot be had.
     """
+    host, port = options.host, options.port
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         _probe(host, port)
-        return grpc_server.add_insecure_port(
-            f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        )
+        if tls:
+            return grpc_server.add_secure_port(address, tls.grpc_credentials)
+        return grpc_server.add_insecure_port(address)
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"--host, --port: cannot listen on {host}:{port}: {reason}") from error

@@ -53,6 +53,14 @@ class ServerOptions:
         1.0, "Seconds between looks for new versions.", least=0.01, most=3600
     )
 
+    ssl_certificate: Path | None = _option(
+        None, "PEM of the server's certificate and those it hangs from: TLS on both ports."
+    )
+    ssl_key: Path | None = _option(None, "PEM of its private key, without a passphrase.")
+    client_ca: Path | None = _option(
+        None, "PEM of the authorities whose clients are let in: mutual TLS on both ports."
+    )
+
     def validate(self) -> Self:
         """The options themselves.
 
@@ -68,6 +76,15 @@ class ServerOptions:
             if not ((least is None or value >= least) and (most is None or value <= most)):
                 expected = f"at least {least}" if most is None else f"{least} to {most}"
                 raise UserError(f"--{field.name}: found {value}, expected {expected}")
+        if (self.ssl_certificate is None) != (self.ssl_key is None):
+            missing = "ssl_certificate" if self.ssl_certificate is None else "ssl_key"
+            raise UserError(
+                f"--{missing}: found none, expected both --ssl_certificate and --ssl_key"
+            )
+        if self.client_ca is not None and self.ssl_certificate is None:
+            raise UserError(
+                "--client_ca: found no --ssl_certificate, without TLS no client is known"
+            )
         if not self.model_name:
             raise UserError("--model_name: found an empty name, expected what clients will ask for")
         return self

@@ -21,6 +21,7 @@ from serving.requests import (
     longest_history,
     spec_of_dataset,
 )
+from serving.tls import client_credentials
 
 _SERVER = flags.DEFINE_string("server", "localhost:8500", "Host and port of the gRPC server.")
 _MODEL_NAME = flags.DEFINE_string("model_name", "retrieval", "Name that the model is served by.")
@@ -33,6 +34,15 @@ _TIMESTAMP = flags.DEFINE_integer(
     "timestamp", None, "Time of the request, UTC seconds; the dataset's end without it."
 )
 _TIMEOUT_S = flags.DEFINE_float("timeout_s", 10.0, "How long to wait for the answer.")
+_TLS = (
+    flags.DEFINE_string(
+        "ca_certificate", None, "PEM of the authority of the server's certificate; none: no TLS."
+    ),
+    flags.DEFINE_string(
+        "client_certificate", None, "PEM to show to a server that asks for one (mutual TLS)."
+    ),
+    flags.DEFINE_string("client_key", None, "PEM of its private key."),
+)
 _SAMPLE = 1_000
 _TITLE_WIDTH = 32
 
@@ -40,6 +50,8 @@ _TITLE_WIDTH = 32
 def main(argv: list[str]) -> dict[str, Any]:
     """Asks, prints a table, and returns the list."""
     del argv
+    files = {flag.name: Path(flag.value) if flag.value else None for flag in _TLS}
+    credentials = client_credentials(**files)
     root = Path(_DATASET.value)
     manifest = manifests.read(root)
     spec = spec_of_dataset(manifest)
@@ -51,7 +63,9 @@ def main(argv: list[str]) -> dict[str, Any]:
 
     from serving.client import Client  # Only now: TensorFlow, which its stubs need, takes seconds.
 
-    client = Client(_SERVER.value, _MODEL_NAME.value, timeout_s=_TIMEOUT_S.value)
+    client = Client(
+        _SERVER.value, _MODEL_NAME.value, timeout_s=_TIMEOUT_S.value, credentials=credentials
+    )
     client.predict(request)  # the first call opens the connection
     begin = time.perf_counter()
     outputs, version = client.predict(request)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError
 from serving.options import ServerOptions
+from serving.tls import ServerTls
 
 if TYPE_CHECKING:
     from serving.rest_api import RestApi
@@ -28,14 +29,14 @@ class RestServer:
     Made, it holds the port; started, it answers; stopped, it has answered what it accepted.
     """
 
-    def __init__(self, options: ServerOptions) -> None:
+    def __init__(self, options: ServerOptions, tls: ServerTls | None) -> None:
         """Takes the port.
 
         Raises:
             UserError: it cannot be had.
         """
         try:
-            self._http = _HttpServer(options)
+            self._http = _HttpServer(options, tls)
         except OSError as error:
             raise UserError(
                 "--host, --rest_api_port: cannot listen on"
@@ -73,10 +74,11 @@ class _HttpServer(http.server.ThreadingHTTPServer):
     allow_reuse_port = False
     request_queue_size = 128
 
-    def __init__(self, options: ServerOptions) -> None:
+    def __init__(self, options: ServerOptions, tls: ServerTls | None) -> None:
         super().__init__((options.host, options.rest_api_port), _Handler)
         mib = options.max_message_mib
         self.max_body = None if mib is None else mib * _MIB
+        self._tls = tls
         self.api: RestApi | None = None
         self.is_stopping = False
         self.answering = 0
@@ -96,7 +98,13 @@ class _HttpServer(http.server.ThreadingHTTPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
+            if self._tls:
+                # Here, in the connection's own thread: the handshake waits for the client.
+                request.settimeout(_SOCKET_TIMEOUT_S)
+                request = self._tls.context.wrap_socket(request, server_side=True)
             super().process_request_thread(request, client_address)
+        except OSError:  # No handshake: a plaintext client, or one without a certificate.
+            self.shutdown_request(request)
         finally:
             self._slots.release()
 
