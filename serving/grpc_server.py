@@ -108,6 +108,7 @@ class Server:
         from grpc_health.v1 import health, health_pb2, health_pb2_grpc
         from grpc_reflection.v1alpha import reflection
 
+        from serving.limits import Limits
         from serving.metrics import Metrics
         from serving.model_service import MODEL_SERVICE, ModelService
         from serving.prediction_service import PREDICTION_SERVICE, PredictionService
@@ -121,7 +122,14 @@ class Server:
                 self._rest.stop()
             raise
         metrics = Metrics(self._options.model_name)
-        prediction = PredictionService(self._options.model_name, self._versions, metrics)
+        limits = Limits(
+            max_batch=self._options.max_batch,
+            max_history_length=self._options.max_history_length,
+            max_exclusions=self._options.max_exclusions,
+        )
+        prediction = PredictionService(
+            self._options.model_name, self._versions, metrics, limits=limits
+        )
         status = ModelService(self._options.model_name, self._versions)
         self._grpc_server.add_generic_rpc_handlers(
             [prediction.rpc_handlers(), status.rpc_handlers()]

@@ -49,6 +49,15 @@ class ServerOptions:
     max_message_mib: int | None = _option(
         64, "The largest request, in MiB; a larger one is refused unread.", least=1, most=2047
     )
+    max_batch: int | None = _option(
+        1024, "Rows of a request; one with more gets INVALID_ARGUMENT.", least=1
+    )
+    max_history_length: int | None = _option(
+        10_000, "Values in a row of an input, such as a history.", least=1
+    )
+    max_exclusions: int | None = _option(
+        10_000, "Items in a row that a request leaves out (exclude_item_id).", least=1
+    )
     poll_interval_s: float = _option(
         1.0, "Seconds between looks for new versions.", least=0.01, most=3600
     )

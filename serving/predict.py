@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
+from serving.limits import Limits
 from serving.request_errors import RequestError
 from serving.saved_model import SavedModel, Signature
 from serving.tensor_codec import decode_tensor, dtype_name, encode_tensor
@@ -31,8 +32,15 @@ def _braces(names: Collection[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"
 
 
-def predict(model: SavedModel, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+def predict(
+    model: SavedModel, request: predict_pb2.PredictRequest, *, limits: Limits | None = None
+) -> predict_pb2.PredictResponse:
     """The answer of the request's signature; of its model_spec, the signature's name only.
+
+    Args:
+        model: what answers.
+        request: inputs by name.
+        limits: on the request's size; None: none.
 
     Raises:
         RequestError: the request does not fit the signature, or an op refuses it.
@@ -44,7 +52,7 @@ def predict(model: SavedModel, request: predict_pb2.PredictRequest) -> predict_p
             grpc.StatusCode.FAILED_PRECONDITION,
             f'Serving signature key "{signature_name}" not found.',
         )
-    arrays = _input_arrays(signature, request.inputs)
+    arrays = _input_arrays(signature, request.inputs, limits or Limits())
     wanted = _wanted_outputs(signature, request.output_filter)
     _check_dtypes(signature, request.inputs)
     try:
@@ -65,7 +73,7 @@ def predict(model: SavedModel, request: predict_pb2.PredictRequest) -> predict_p
     return response
 
 
-def _input_arrays(signature: Signature, inputs: Any) -> list[np.ndarray]:
+def _input_arrays(signature: Signature, inputs: Any, limits: Limits) -> list[np.ndarray]:
     """The arrays to run on, in the signature's order."""
     expected = signature.input_names
     is_short = len(inputs) < len(expected) and not signature.defaults
@@ -81,6 +89,7 @@ def _input_arrays(signature: Signature, inputs: Any) -> list[np.ndarray]:
     for name, feed_name in zip(expected, signature.feed_names, strict=True):
         if name in inputs:
             used += 1
+            limits.check(name, inputs[name].tensor_shape)
             try:
                 arrays.append(decode_tensor(inputs[name]))
             except ValueError as error:

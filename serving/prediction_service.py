@@ -13,6 +13,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.json_tensor import answer_of, fill_inputs, parse_body, signature_name_of
+from serving.limits import Limits
 from serving.metrics import Metrics
 from serving.model_spec import model_spec_of, requested_version
 from serving.predict import DEFAULT_SIGNATURE_NAME, predict
@@ -31,12 +32,18 @@ class PredictionService:
     """
 
     def __init__(
-        self, model_name: str, versions: VersionWatcher[SavedModel], metrics: Metrics
+        self,
+        model_name: str,
+        versions: VersionWatcher[SavedModel],
+        metrics: Metrics,
+        *,
+        limits: Limits,
     ) -> None:
-        """Answers for `model_name` from `versions` and counts in `metrics`."""
+        """Answers for `model_name` from `versions`, within `limits`, and counts in `metrics`."""
         self._model_name = model_name
         self._versions = versions
         self._metrics = metrics
+        self._limits = limits
 
     def rpc_handlers(self) -> grpc.GenericRpcHandler:
         """The service's methods, for `grpc.Server.add_generic_rpc_handlers`."""
@@ -95,7 +102,7 @@ class PredictionService:
         started_at = time.perf_counter()
         with self._metrics.predict(entrypoint):
             with self._lease(model_spec_of(request)) as (version, model):
-                response = predict(model, request)
+                response = predict(model, request, limits=self._limits)
             response.model_spec.name = self._model_name
             response.model_spec.version.value = version
         first = next(iter(response.outputs.values()), None)

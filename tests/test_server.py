@@ -321,7 +321,7 @@ def test_stop_lets_accepted_requests_finish(
     publish(models[1], tmp_path, "1")
     entered, release = threading.Event(), threading.Event()
 
-    def slow(model: Any, request: Any) -> Any:
+    def slow(model: Any, request: Any, **options: Any) -> Any:
         entered.set()
         assert release.wait(TIMEOUT_S)
         return predict(model, request)
@@ -351,7 +351,7 @@ def test_overload_is_refused_at_once_and_expired_requests_cost_nothing(
     entered, release = threading.Event(), threading.Event()
     answered = []
 
-    def slow(model: Any, request: Any) -> Any:
+    def slow(model: Any, request: Any, **options: Any) -> Any:
         answered.append(request)
         entered.set()
         assert release.wait(TIMEOUT_S)

@@ -1,8 +1,6 @@
 """REST, metrics, health and reflection over real sockets, in TF Serving's words."""
 
 import base64
-import http.client
-import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +13,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 from tiny_server import (
     NAME,
+    PREDICT,
+    ROW,
     TIMEOUT_S,
     Client,
+    ask,
     options_of,
     predict_request,
     publish,
@@ -27,8 +28,6 @@ from tiny_server import (
 from configs.errors import UserError
 from serving.grpc_server import Server
 
-ROW = {"age": 10, "history": ["a", ""], "user_id": "u2"}
-
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Client]]:
@@ -36,19 +35,6 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Cli
     save(base_path / "3", 3)
     with serving(base_path, rest_api_port=0, max_message_mib=1) as running:
         yield running
-
-
-def ask(server: Server, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=TIMEOUT_S)
-    try:
-        content = body if isinstance(body, bytes | None) else json.dumps(body)
-        connection.request(method, path, content)
-        response = connection.getresponse()
-        text = response.read()
-        is_json = response.headers["Content-Type"] == "application/json"
-        return response.status, json.loads(text) if is_json else text.decode()
-    finally:
-        connection.close()
 
 
 def test_rows_and_columns_answer_as_grpc_does(live: tuple[Server, Client]) -> None:
@@ -91,7 +77,6 @@ def test_status_and_metadata(live: tuple[Server, Client]) -> None:
     assert sizes == ["-1", "-1"]
 
 
-PREDICT = f"/v1/models/{NAME}:predict"
 REFUSED = {
     "unknown model's status": (
         ("GET", "/v1/models/nomodel", None),

@@ -1,5 +1,7 @@
 """A tiny model, a client and a server around it, for the tests of serving."""
 
+import http.client
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +27,8 @@ from serving.options import ServerOptions
 
 NAME = "M"
 TIMEOUT_S = 20
+PREDICT = f"/v1/models/{NAME}:predict"
+ROW = {"age": 10, "history": ["a", ""], "user_id": "u2"}
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
@@ -62,6 +66,10 @@ class Recommender(tf.Module):
         index = tf.cast(self.users.lookup(user_id), tf.float32)
         return {"embedding": tf.stack([index, index * 2], 1), "twice": tf.stack([index, index], 1)}
 
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, "exclude_item_id")])
+    def excluding(self, exclude_item_id: Any) -> dict[str, Any]:
+        return {"count": tf.reduce_sum(tf.cast(exclude_item_id != b"", tf.int64), axis=1)}
+
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.int64, "x"), tf.TensorSpec([], tf.int64, "y")]
     )
@@ -74,6 +82,7 @@ def save(directory: Path, version: int) -> Path:
     signatures = {
         "serving_default": module.recommend,
         "embed_user": module.embed_user,
+        "excluding": module.excluding,
         "with_default": module.with_default,
     }
     tf.saved_model.save(module, str(directory), signatures=signatures)
@@ -145,6 +154,19 @@ def serving(base_path: Path, **options: Any) -> Iterator[tuple[Server, Client]]:
             yield server, client
         finally:
             client.channel.close()
+
+
+def ask(server: Server, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=TIMEOUT_S)
+    try:
+        content = body if isinstance(body, bytes | None) else json.dumps(body)
+        connection.request(method, path, content)
+        response = connection.getresponse()
+        text = response.read()
+        is_json = response.headers["Content-Type"] == "application/json"
+        return response.status, json.loads(text) if is_json else text.decode()
+    finally:
+        connection.close()
 
 
 def predict_request(

@@ -1,0 +1,54 @@
+"""How much one request may ask for."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from serving.request_errors import RequestError
+from serving.signatures import EXCLUDE_ITEM_ID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Of the tensors of one request; None is no limit.
+
+    Attributes:
+        max_batch: rows, the first dimension.
+        max_history_length: values in a row, the dimensions after the first.
+        max_exclusions: the same of `exclude_item_id`.
+    """
+
+    max_batch: int | None = None
+    max_history_length: int | None = None
+    max_exclusions: int | None = None
+
+    def check(self, name: str, shape: Any) -> None:
+        """Refuses what is too large, before it is decoded: a small message may state a huge shape.
+
+        Args:
+            name: of the input.
+            shape: its TensorShapeProto.
+
+        Raises:
+            RequestError: INVALID_ARGUMENT, for the same request will not do later either.
+        """
+        sizes = [dimension.size for dimension in shape.dim]
+        if not sizes:
+            return
+        _check(name, "rows", sizes[0], "max_batch", self.max_batch)
+        # The product: a tensor of too high a rank is refused too, but only once it is decoded.
+        values = math.prod(sizes[1:])
+        if name == EXCLUDE_ITEM_ID:
+            _check(name, "values in a row", values, "max_exclusions", self.max_exclusions)
+        else:
+            _check(name, "values in a row", values, "max_history_length", self.max_history_length)
+
+
+def _check(name: str, what: str, found: int, flag: str, most: int | None) -> None:
+    if most is not None and found > most:
+        raise RequestError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"input {name} has {found} {what}, this server takes {most} at most (--{flag})",
+        )
