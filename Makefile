@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed-$(shell cat setup.py requirements.lock | cksum | cu
 CODE   := configs preprocessing trainer serving tests benchmarks setup.py
 
 
-.PHONY: setup demo test test-slow test-flink test-prism lint format bench lock clean
+.PHONY: setup demo test test-slow test-flink test-prism soak lint format bench lock clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,10 @@ test: lint
 
 test-slow: lint
 	$(BIN)/python -m pytest -m slow
+
+# Ten minutes of mixed load and reloads; `make test` has three seconds of it.
+soak: setup
+	SOAK_S=600 $(BIN)/python -m pytest tests/test_server_faults.py -k mixed_load
 
 # The preprocessing job on Apache Flink, in a local cluster that Beam's job server starts: needs a
 # Java that runs that Flink (11 or 17), and Maven for the jar.

@@ -7,6 +7,7 @@ tensorflow_serving/util/prometheus_exporter.cc (the spelling: '/' becomes ':').
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 import prometheus_client
@@ -22,6 +23,20 @@ _LATENCY_BUCKETS_S = tuple(1e-6 * bucket for bucket in _LATENCY_BUCKETS_US)
 _ROWS_BUCKETS = tuple(2**i for i in range(11))
 
 
+class _Children:
+    """A metric's series by label values: to ask the library for one takes longer than to count."""
+
+    def __init__(self, metric: Any) -> None:
+        self._metric = metric
+        self._by_values: dict[tuple[str, ...], Any] = {}
+
+    def __call__(self, *values: str) -> Any:
+        child = self._by_values.get(values)
+        if child is None:
+            child = self._by_values[values] = self._metric.labels(*values)
+        return child
+
+
 class Metrics:
     """The metrics of one server."""
 
@@ -31,32 +46,40 @@ class Metrics:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = prometheus_client.CollectorRegistry()
         self._model_name = model_name
-        self._count = prometheus_client.Counter(
-            _REQUEST_COUNT,
-            "The total number of requests.",
-            ("model_name", "status"),
-            registry=self._registry,
+        self._counts = _Children(
+            prometheus_client.Counter(
+                _REQUEST_COUNT,
+                "The total number of requests.",
+                ("model_name", "status"),
+                registry=self._registry,
+            )
         )
-        self._latency_us = prometheus_client.Histogram(
-            ":tensorflow:serving:request_latency",
-            "Distribution of wall time (in microseconds) for Tensorflow Serving request.",
-            ("model_name", "API", "entrypoint", "status"),
-            buckets=_LATENCY_BUCKETS_US,
-            registry=self._registry,
+        self._latencies_us = _Children(
+            prometheus_client.Histogram(
+                ":tensorflow:serving:request_latency",
+                "Distribution of wall time (in microseconds) for Tensorflow Serving request.",
+                ("model_name", "API", "entrypoint", "status"),
+                buckets=_LATENCY_BUCKETS_US,
+                registry=self._registry,
+            )
         )
-        self._latency_s = prometheus_client.Histogram(
-            "streamrec_predict_latency_seconds",
-            "Wall time of a Predict, by signature.",
-            ("signature",),
-            buckets=_LATENCY_BUCKETS_S,
-            registry=self._registry,
+        self._latencies_s = _Children(
+            prometheus_client.Histogram(
+                "streamrec_predict_latency_seconds",
+                "Wall time of a Predict, by signature.",
+                ("signature",),
+                buckets=_LATENCY_BUCKETS_S,
+                registry=self._registry,
+            )
         )
-        self._rows = prometheus_client.Histogram(
-            "streamrec_predict_batch_size",
-            "Rows of a Predict, by signature.",
-            ("signature",),
-            buckets=_ROWS_BUCKETS,
-            registry=self._registry,
+        self._rows = _Children(
+            prometheus_client.Histogram(
+                "streamrec_predict_batch_size",
+                "Rows of a Predict, by signature.",
+                ("signature",),
+                buckets=_ROWS_BUCKETS,
+                registry=self._registry,
+            )
         )
         self._in_flight = prometheus_client.Gauge(
             "streamrec_requests_in_flight", "Predicts being answered.", registry=self._registry
@@ -77,15 +100,15 @@ class Metrics:
         finally:
             self._in_flight.dec()
             elapsed_us = 1e6 * (time.perf_counter() - started_at)
-            self._count.labels(self._model_name, status.name).inc()
-            self._latency_us.labels(self._model_name, "Predict", entrypoint, status.name).observe(
+            self._counts(self._model_name, status.name).inc()
+            self._latencies_us(self._model_name, "Predict", entrypoint, status.name).observe(
                 elapsed_us
             )
 
     def answered(self, signature: str, *, rows: int, elapsed_s: float) -> None:
         """Counts an answer of a signature that the model has."""
-        self._rows.labels(signature).observe(rows)
-        self._latency_s.labels(signature).observe(elapsed_s)
+        self._rows(signature).observe(rows)
+        self._latencies_s(signature).observe(elapsed_s)
 
     def page(self) -> bytes:
         """Everything, in Prometheus's text format."""

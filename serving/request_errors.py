@@ -1,11 +1,14 @@
 """How a request that cannot be answered is refused: a gRPC code and one text for the client."""
 
+import logging
 import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import grpc
-from absl import logging
+from absl import logging as absl_logging
+
+from serving.json_logs import log_event
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -50,9 +53,11 @@ def refusal_of(error: Exception, where: str) -> tuple[grpc.StatusCode, str]:
     """What a client gets for an exception of a handler: a bug's own text is in the log only."""
     if isinstance(error, RequestError):
         code, text = error.code, str(error)
+        log_event(logging.INFO, "refused", where=where, code=code.name)
+        log_event(logging.DEBUG, "refused", where=where, code=code.name, text=text)
     else:
         error_id = uuid.uuid4().hex[:12]
-        logging.error("error %s in %s", error_id, where, exc_info=error)
+        absl_logging.error("error %s in %s", error_id, where, exc_info=error)
         code, text = grpc.StatusCode.INTERNAL, f"internal error {error_id}"
     if len(text) > _MAX_TEXT_LENGTH:
         text = text[:_MAX_TEXT_LENGTH] + "...TRUNCATED"

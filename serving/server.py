@@ -7,24 +7,33 @@ accepted requests finish and ends it with exit code 0.
 """
 
 import gc
+import logging
 import signal
 import threading
 import time
 from types import FrameType
 from typing import Any
 
+from absl import flags
+
 from configs.cli import console, run_app
 from serving.grpc_server import Server
+from serving.json_logs import log_as_json, log_event
 from serving.option_flags import define_options
 from serving.options import ServerOptions
 from serving.versions import VersionState, VersionStatus
 
 _OPTIONS = define_options()
+_LOG_FORMAT = flags.DEFINE_enum(
+    "log_format", "text", ["text", "json"], "Of stderr: warnings as text, or all events as JSON."
+)
 
 
 def main(argv: list[str]) -> dict[str, Any]:
     """Serves until it is told to stop."""
     del argv
+    if _LOG_FORMAT.value == "json":
+        log_as_json()
     options: ServerOptions = _OPTIONS()
     stop = threading.Event()
 
@@ -37,6 +46,14 @@ def main(argv: list[str]) -> dict[str, Any]:
     versions: list[int] = []
 
     def on_status(version: int, status: VersionStatus) -> None:
+        log_event(
+            logging.ERROR if status.error_code else logging.INFO,
+            "version",
+            version=version,
+            state=status.state.name,
+            error_code=status.error_code,
+            error_message=status.error_message,
+        )
         if status.state is VersionState.AVAILABLE:
             versions.append(version)
             if len(versions) > 1:
@@ -57,9 +74,18 @@ def main(argv: list[str]) -> dict[str, Any]:
         highlight=False,
         soft_wrap=True,
     )
+    log_event(
+        logging.INFO,
+        "serving",
+        model_name=options.model_name,
+        version=server.version,
+        port=server.port,
+        rest_port=server.rest_port,
+    )
     with server:
         stop.wait()
         out.print("stopping", highlight=False)
+        log_event(logging.INFO, "stopping")
     return {
         "model_name": options.model_name,
         "port": server.port,

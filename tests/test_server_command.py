@@ -75,10 +75,16 @@ def test_command_with_a_value_out_of_bounds_is_one_line(
 
 
 def test_command_serves_until_sigterm_and_exits_0(tmp_path: Path) -> None:
-    save(tmp_path / "1", 1)
+    base_path, stderr = tmp_path / "model", tmp_path / "stderr"
+    save(base_path / "1", 1)
+    log = stderr.open("w")
     process = subprocess.Popen(
-        command(tmp_path, "--port=0", "--rest_api_port=0", "--poll_interval_s=0.05"),
+        command(
+            base_path,
+            *("--port=0", "--rest_api_port=0", "--poll_interval_s=0.05", "--log_format=json"),
+        ),
         stdout=subprocess.PIPE,
+        stderr=log,
         text=True,
     )
     assert process.stdout is not None
@@ -92,7 +98,7 @@ def test_command_serves_until_sigterm_and_exits_0(tmp_path: Path) -> None:
         assert ready
         client = Client(int(ready[1]))
         assert client.predict(predict_request()).model_spec.version.value == 1
-        publish(tmp_path / "1", tmp_path, "2")
+        publish(base_path / "1", base_path, "2")
         assert process.stdout.readline() == "version 2 is serving\n"
         assert client.predict(predict_request()).model_spec.version.value == 2
         client.channel.close()
@@ -102,8 +108,17 @@ def test_command_serves_until_sigterm_and_exits_0(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.stdout.close()
+        log.close()
         process.wait()
     result = json.loads(rest.splitlines()[-1])
     assert result["model_name"] == NAME
     assert result["port"] == int(ready[1])
     assert result["versions_served"] == [1, 2]
+    logged = [json.loads(line) for line in stderr.read_text().splitlines() if line[:1] == "{"]
+    states = [(line["version"], line["state"]) for line in logged if line["event"] == "version"]
+    assert states[:5] == [
+        *((1, "START"), (1, "LOADING"), (1, "AVAILABLE")),
+        *((2, "START"), (2, "LOADING")),
+    ]
+    events = [line["event"] for line in logged]
+    assert events.index("serving") < events.index("stopping")

@@ -38,8 +38,9 @@ State = get_model_status_pb2.ModelVersionStatus.State
 class Recommender(tf.Module):
     """Three items, one table of users, scores that name the version."""
 
-    def __init__(self, version: int) -> None:
+    def __init__(self, version: int, ballast_mib: int = 0) -> None:
         super().__init__()
+        self.ballast = tf.Variable(tf.zeros([ballast_mib << 18]))
         self.bias = tf.Variable(float(version))
         self.items = tf.Variable([b"a", b"b", b"c"])
         self.users = tf.lookup.StaticHashTable(
@@ -77,8 +78,8 @@ class Recommender(tf.Module):
         return {"sum": x + y}
 
 
-def save(directory: Path, version: int) -> Path:
-    module = Recommender(version)
+def save(directory: Path, version: int, *, ballast_mib: int = 0) -> Path:
+    module = Recommender(version, ballast_mib)
     signatures = {
         "serving_default": module.recommend,
         "embed_user": module.embed_user,
