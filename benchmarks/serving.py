@@ -1,0 +1,201 @@
+"""What the server adds to the call into TensorFlow: latency, CPU time, and the tail under load.
+
+    python -m benchmarks.serving --model=MODELS/retrieval --output=serving.json
+
+The server is a process of its own, `serving.server` as it comes; in-process is the signature's
+compiled call on decoded inputs, in this process. Requests are the version's own warm-up requests of
+one made-up user each. Every round measures everything once, in turn; a figure is the median of
+the rounds, and a ratio is taken within its round.
+"""
+
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from absl import flags
+from rich.table import Table
+
+from configs.cli import console, run_app
+from configs.errors import UserError
+
+_MODEL = flags.DEFINE_string("model", None, "Base path of a model.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the rounds and their medians.")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Of which the median is taken.", lower_bound=5)
+_REQUESTS = flags.DEFINE_integer("requests", 1000, "Requests of a measurement.", lower_bound=100)
+_CLIENTS = flags.DEFINE_integer("clients", 8, "Concurrent clients.", lower_bound=2)
+_SERVER_FLAGS = flags.DEFINE_multi_string("server_flag", [], "Passed on to serving.server.")
+
+_NAME = "benchmark"
+_PREDICT = "/tensorflow.serving.PredictionService/Predict"
+_LOAD = 0.7  # Of what the server can do, for the tail.
+
+# What issue and table call each figure, and where it should be.
+_ROWS = {
+    "p50_over_in_process": ("1 client: p50 over the in-process call's", "≤ 2.0"),
+    "per_cpu_second": ("8 clients: requests per CPU-second over in-process", "≥ 0.6"),
+    "p99_over_p50": ("p99 over p50 at 70 % of saturation", "≤ 3"),
+    "p99_ms": ("1 client: p99, ms", "≤ 10"),
+}
+
+
+def main(argv: list[str]) -> dict[str, Any]:
+    """Measures, prints a table, writes the rounds."""
+    del argv
+    from serving.version_dirs import find_versions
+
+    base_path = Path(_MODEL.value)
+    versions = find_versions(base_path)
+    if not versions:
+        raise UserError(f"--model: {base_path}: found no version, expected one by serving.export")
+    directory = next(iter(versions.values()))
+    requests, call = _in_process(directory)
+    out = console()
+    rounds = []
+    with (
+        _server(base_path) as (process, port),
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        ask = channel.unary_unary(_PREDICT)
+        for i in range(_ROUNDS.value + 1):
+            measured = _round(requests, call, ask, process)
+            if i:  # The first warms up.
+                rounds.append(measured)
+                out.print(f"round {i} of {_ROUNDS.value}", highlight=False)
+    medians = {name: round(statistics.median(r[name] for r in rounds), 3) for name in rounds[0]}
+    table = Table(title=f"{directory}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    for header in ("what", "bound", "found", "least–most"):
+        table.add_column(header)
+    for name, (what, bound) in _ROWS.items():
+        values = [r[name] for r in rounds]
+        table.add_row(what, bound, f"{medians[name]}", f"{min(values):.2f}–{max(values):.2f}")
+    out.print(table)
+    result = {"requests": _REQUESTS.value, "server_flags": _SERVER_FLAGS.value, "medians": medians}
+    if _OUTPUT.value:
+        Path(_OUTPUT.value).write_text(json.dumps(result | {"rounds": rounds}, indent=1))
+    return result
+
+
+def _in_process(directory: Path) -> tuple[list[bytes], Callable[[int], Any]]:
+    """Serialized requests of one user each, and what answers the i-th in this process."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    from serving.saved_model import SavedModel
+    from serving.warmup import WARMUP_FILE
+
+    model = SavedModel(directory)
+    signature = model.signatures["serving_default"]
+    requests, arrays = [], []
+    path = directory / WARMUP_FILE
+    if not path.exists():
+        raise UserError(f"--model: {directory}: found no {WARMUP_FILE}")
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        asked = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        if asked.model_spec.signature_name not in ("", "serving_default"):
+            continue
+        decoded = {name: tf.make_ndarray(value) for name, value in asked.inputs.items()}
+        for row in range(len(next(iter(decoded.values())))):
+            one = {name: value[row : row + 1] for name, value in decoded.items()}
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = _NAME
+            for name, value in one.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+            requests.append(request.SerializeToString())
+            arrays.append([one[name] for name in signature.input_names])
+    return requests, lambda i: signature.run(*arrays[i % len(arrays)])
+
+
+@contextmanager
+def _server(base_path: Path) -> Iterator[tuple[int, int]]:
+    """A server's process id and port."""
+    command = [sys.executable, "-m", "serving.server", f"--model_base_path={base_path}"]
+    command += [f"--model_name={_NAME}", "--port=0", "--rest_api_port=0", *_SERVER_FLAGS.value]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if found := re.match(r"serving \S+ version \d+ on \S+:(\d+)", line):
+                    yield process.pid, int(found[1])
+                    return
+            raise UserError("the server ended before it was ready")
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def _round(
+    requests: list[bytes], call: Callable[[int], Any], ask: Callable[[bytes], bytes], process: int
+) -> dict[str, float]:
+    count, clients = _REQUESTS.value, _CLIENTS.value
+
+    def over_grpc(i: int) -> None:
+        ask(requests[i % len(requests)])
+
+    begin = time.process_time()
+    inside = _latencies_ms(call, range(count))
+    inside_per_cpu_s = count / (time.process_time() - begin)
+    alone = _latencies_ms(over_grpc, range(count))
+    with futures.ThreadPoolExecutor(clients) as pool:
+        cpu_s, begin = _cpu_s(process), time.perf_counter()
+        list(pool.map(over_grpc, range(count)))
+        rate = count / (time.perf_counter() - begin)
+        per_cpu_s = count / (_cpu_s(process) - cpu_s)
+        # Each client asks at its own times, whether or not the others are done.
+        pause = clients / (_LOAD * rate)
+        paced = list(
+            pool.map(lambda c: _paced(over_grpc, count // clients, pause, c), range(clients))
+        )
+    under_load = np.concatenate(paced)
+    return {
+        "in_process_p50_ms": float(np.median(inside)),
+        "p50_ms": float(np.median(alone)),
+        "p99_ms": float(np.percentile(alone, 99)),
+        "p50_over_in_process": float(np.median(alone) / np.median(inside)),
+        "saturation_qps": rate,
+        "per_cpu_second": per_cpu_s / inside_per_cpu_s,
+        "p99_over_p50": float(np.percentile(under_load, 99) / np.median(under_load)),
+    }
+
+
+def _latencies_ms(ask: Callable[[int], Any], numbers: range) -> np.ndarray:
+    times = []
+    for i in numbers:
+        begin = time.perf_counter()
+        ask(i)
+        times.append(1e3 * (time.perf_counter() - begin))
+    return np.array(times)
+
+
+def _paced(ask: Callable[[int], Any], count: int, pause_s: float, client: int) -> np.ndarray:
+    """Latencies from the time that each request was due: who falls behind has waited, too."""
+    due = time.perf_counter() + pause_s * client / _CLIENTS.value
+    times = []
+    for i in range(count):
+        time.sleep(max(0.0, due - time.perf_counter()))
+        ask(i)
+        times.append(1e3 * (time.perf_counter() - due))
+        due += pause_s
+    return np.array(times)
+
+
+def _cpu_s(process: int) -> float:
+    """CPU seconds, user and system, that a process has taken."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    run_app(main)
