@@ -108,6 +108,7 @@ class Server:
         from grpc_health.v1 import health, health_pb2, health_pb2_grpc
         from grpc_reflection.v1alpha import reflection
 
+        from serving.batching import Batcher
         from serving.limits import Limits
         from serving.metrics import Metrics
         from serving.model_service import MODEL_SERVICE, ModelService
@@ -127,8 +128,17 @@ class Server:
             max_history_length=self._options.max_history_length,
             max_exclusions=self._options.max_exclusions,
         )
+        batcher = (
+            Batcher(
+                max_rows=self._options.batch_max_rows,
+                timeout_s=1e-3 * self._options.batch_timeout_ms,
+                on_batch=metrics.batch,
+            )
+            if self._options.batch_max_rows
+            else None
+        )
         prediction = PredictionService(
-            self._options.model_name, self._versions, metrics, limits=limits
+            self._options.model_name, self._versions, metrics, limits=limits, batcher=batcher
         )
         status = ModelService(self._options.model_name, self._versions)
         self._grpc_server.add_generic_rpc_handlers(

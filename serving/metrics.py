@@ -81,6 +81,18 @@ class Metrics:
                 registry=self._registry,
             )
         )
+        self._batch_rows = prometheus_client.Histogram(
+            "streamrec_batch_rows",
+            "Rows of each run of concurrent requests, where they are batched.",
+            buckets=_ROWS_BUCKETS,
+            registry=self._registry,
+        )
+        self._queue_s = prometheus_client.Histogram(
+            "streamrec_batch_queue_seconds",
+            "How long the first request of a batch waited for others.",
+            buckets=_LATENCY_BUCKETS_S,
+            registry=self._registry,
+        )
         self._in_flight = prometheus_client.Gauge(
             "streamrec_requests_in_flight", "Predicts being answered.", registry=self._registry
         )
@@ -109,6 +121,11 @@ class Metrics:
         """Counts an answer of a signature that the model has."""
         self._rows(signature).observe(rows)
         self._latencies_s(signature).observe(elapsed_s)
+
+    def batch(self, rows: int, waited_s: float) -> None:
+        """Counts one run of concurrent requests."""
+        self._batch_rows.observe(rows)
+        self._queue_s.observe(waited_s)
 
     def page(self) -> bytes:
         """Everything, in Prometheus's text format."""

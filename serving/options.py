@@ -58,6 +58,12 @@ class ServerOptions:
     max_exclusions: int | None = _option(
         10_000, "Items in a row that a request leaves out (exclude_item_id).", least=1
     )
+    batch_max_rows: int | None = _option(
+        None, "Rows of concurrent requests to run together; without it each runs alone.", least=2
+    )
+    batch_timeout_ms: float = _option(
+        1.0, "How long the first request of a batch waits for others.", least=0.01, most=1000
+    )
     poll_interval_s: float = _option(
         1.0, "Seconds between looks for new versions.", least=0.01, most=3600
     )

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
+from serving.batching import Batcher
 from serving.limits import Limits
 from serving.request_errors import RequestError
 from serving.saved_model import SavedModel, Signature
@@ -33,7 +34,11 @@ def _braces(names: Collection[str]) -> str:
 
 
 def predict(
-    model: SavedModel, request: predict_pb2.PredictRequest, *, limits: Limits | None = None
+    model: SavedModel,
+    request: predict_pb2.PredictRequest,
+    *,
+    limits: Limits | None = None,
+    batcher: Batcher | None = None,
 ) -> predict_pb2.PredictResponse:
     """The answer of the request's signature; of its model_spec, the signature's name only.
 
@@ -41,6 +46,7 @@ def predict(
         model: what answers.
         request: inputs by name.
         limits: on the request's size; None: none.
+        batcher: runs the request together with others; None: it runs alone.
 
     Raises:
         RequestError: the request does not fit the signature, or an op refuses it.
@@ -56,7 +62,7 @@ def predict(
     wanted = _wanted_outputs(signature, request.output_filter)
     _check_dtypes(signature, request.inputs)
     try:
-        outputs = signature.run(*arrays)
+        outputs = batcher.run(signature, arrays) if batcher else signature.run(*arrays)
     except tf.errors.OpError as error:
         code = _CODES[error.error_code]
         if code in _BUGS:

@@ -12,6 +12,7 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
+from serving.batching import Batcher
 from serving.json_tensor import answer_of, fill_inputs, parse_body, signature_name_of
 from serving.limits import Limits
 from serving.metrics import Metrics
@@ -38,12 +39,17 @@ class PredictionService:
         metrics: Metrics,
         *,
         limits: Limits,
+        batcher: Batcher | None,
     ) -> None:
-        """Answers for `model_name` from `versions`, within `limits`, and counts in `metrics`."""
+        """Answers for `model_name` from `versions`, within `limits`, and counts in `metrics`.
+
+        With a `batcher` concurrent requests are run together.
+        """
         self._model_name = model_name
         self._versions = versions
         self._metrics = metrics
         self._limits = limits
+        self._batcher = batcher
 
     def rpc_handlers(self) -> grpc.GenericRpcHandler:
         """The service's methods, for `grpc.Server.add_generic_rpc_handlers`."""
@@ -102,7 +108,7 @@ class PredictionService:
         started_at = time.perf_counter()
         with self._metrics.predict(entrypoint):
             with self._lease(model_spec_of(request)) as (version, model):
-                response = predict(model, request, limits=self._limits)
+                response = predict(model, request, limits=self._limits, batcher=self._batcher)
             response.model_spec.name = self._model_name
             response.model_spec.version.value = version
         first = next(iter(response.outputs.values()), None)
