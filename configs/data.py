@@ -141,8 +141,43 @@ class Data:
         self.split.validate()
         for event in self.positive.events:
             require(event in EVENTS, "data.positive.events", event, "one of " + ", ".join(EVENTS))
-        require_not_negative(self, "data", "label_window_sec", "watch_weight", "negatives_per_row")
-        require_positive(self, "data", "max_line_bytes", "partitions", "rows_per_record", "shards")
+        require_not_negative(self.positive, "data.positive", "min_watch_fraction", "min_watch_sec")
+        require_not_negative(
+            self,
+            "data",
+            "label_window_sec",
+            "watch_weight",
+            "negatives_per_row",
+            "max_next_queries",
+            "min_timestamp",
+        )
+        require_positive(
+            self,
+            "data",
+            "max_watch_sec",
+            "max_line_bytes",
+            "partitions",
+            "rows_per_record",
+            "shards",
+        )
+        require(
+            not self.explicit_negatives or self.negatives_per_row > 0,
+            "data.explicit_negatives",
+            self.explicit_negatives,
+            "false where data.negatives_per_row is 0",
+        )
+        require(
+            self.min_timestamp < self.max_timestamp,
+            "data.max_timestamp",
+            self.max_timestamp,
+            f"a time after data.min_timestamp, {self.min_timestamp}",
+        )
+        require(
+            0.0 <= self.max_bad_fraction <= 1.0,
+            "data.max_bad_fraction",
+            self.max_bad_fraction,
+            "a share in [0, 1]",
+        )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 import enum
 from dataclasses import dataclass
 
-from configs.checks import require_not_negative, require_positive, require_share
+from configs.checks import require, require_not_negative, require_positive, require_share
 
 
 class Index(enum.Enum):
@@ -56,5 +56,11 @@ class Export:
         require_positive(
             self, "export", "k", "popularity_half_life", "rebuild_share", "max_latency_ms"
         )
-        require_not_negative(self, "export", "popularity_days")
+        require_not_negative(self, "export", "popularity_days", "exact_below", "partition_from")
+        require(
+            0.0 < self.recall_target <= 1.0,
+            "export.recall_target",
+            self.recall_target,
+            "a share in (0, 1]",
+        )
         require_share(self, "export", "popularity_weight", "quality_margin")

@@ -77,6 +77,12 @@ class Config:
                 f"a protocol that data.split.by={self.data.split.by.value} makes queries for",
             )
         require(
+            self.loss.impressed_negatives <= self.data.negatives_per_row,
+            "loss.impressed_negatives",
+            self.loss.impressed_negatives,
+            f"at most data.negatives_per_row, {self.data.negatives_per_row}, that rows hold",
+        )
+        require(
             not self.model.learn_temperature or self.loss.kind is not LossKind.TRIPLET,
             "model.learn_temperature",
             self.model.learn_temperature,

@@ -36,6 +36,7 @@ class Model:
     def validate(self) -> None:
         """Raises `UserError` naming the first field that is wrong."""
         require_positive(self, "model", "embedding_dim", "residual_width", "temperature")
+        require_not_negative(self, "model", "residual_blocks", "cross_layers", "cross_rank")
         require_share(self, "model", "dropout")
         low, high = self.temperature_bounds
         require(
@@ -232,8 +233,10 @@ class Train:
             "log_every_steps",
             "checkpoint_every_steps",
             "keep_checkpoints",
+            "shuffle_records",
             "target_window",
         )
+        require_not_negative(self, "train", "weight_decay", "validate_every_epochs")
         require_share(self, "train", "history_dropout", "item_id_dropout", "warmup_fraction")
         require(
             0.0 < self.max_item_cosine <= 1.0,
