@@ -16,8 +16,9 @@ from configs.errors import UserError
 from configs.schema import Config, Protocol
 from preprocessing.job import preprocess
 from tests.conftest import QUIET, tables
+from trainer.candidates import sampling_of
 from trainer.dataset import Dataset, load_queries, open_dataset, query_batches
-from trainer.input import sampling_of, train_batches
+from trainer.input import train_batches
 from trainer.model import TwoTower
 from trainer.restore import restore_run
 from trainer.train import train_and_evaluate
