@@ -13,9 +13,11 @@ from rich.console import Console
 
 from configs.baselines import BaselineKind
 from configs.errors import UserError
+from configs.kinds import Sequence
 from configs.schema import Config, Protocol
 from preprocessing.job import preprocess
 from tests.conftest import QUIET, tables
+from trainer import warm_start
 from trainer.candidates import sampling_of
 from trainer.dataset import Dataset, load_queries, open_dataset, query_batches
 from trainer.input import train_batches
@@ -92,10 +94,17 @@ def test_the_grown_model_says_what_the_earlier_one_said(
     warm: TwoTower, continued: Dataset, workdir: Path
 ) -> None:
     _, earlier, source, _ = restore_run(workdir)
-    old, new = earlier.catalog, continued.catalog
-    assert new.vocabulary_size > old.vocabulary_size and new.size == old.size + NEW_VIDEOS
     for name in ("category", "gender", "device", "country"):
         assert len(continued.assets.vocabularies[name]) > len(earlier.assets.vocabularies[name])
+    assert_equal_answers(source, earlier, warm, continued)
+
+
+def assert_equal_answers(
+    source: TwoTower, earlier: Dataset, warm: TwoTower, continued: Dataset
+) -> None:
+    """Vectors of all items of the earlier dataset, and of users who ask, histories renumbered."""
+    old, new = earlier.catalog, continued.catalog
+    assert new.vocabulary_size > old.vocabulary_size and new.size == old.size + NEW_VIDEOS
     place = {video: number for number, video in enumerate(new.video_id)}
     moved = np.array([place[video] for video in old.video_id])
     assert (moved[: old.vocabulary_size + 1] == np.arange(old.vocabulary_size + 1)).all()
@@ -116,6 +125,21 @@ def test_the_grown_model_says_what_the_earlier_one_said(
         source.embed_users(source.look_up(rows), history),
         atol=2e-5,
     )
+
+
+def test_a_history_that_fades_with_age_has_more_means_to_grow(
+    config: Config, dataset_dir: Path, continued: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fading = copy.deepcopy(config)
+    history = fading.features["history"]
+    assert isinstance(history, Sequence)
+    history.half_lives_days = (2.0, 30.0)
+    earlier, later = (open_dataset(root, fading) for root in (dataset_dir, continued.root))
+    source, grown = new_model(fading, earlier), new_model(fading, later)
+    run = fading, earlier, source, 0
+    monkeypatch.setattr(warm_start, "restore_run", lambda workdir: run)
+    init_from(Path("run"), fading, later, grown)
+    assert_equal_answers(source, earlier, grown, later)
 
 
 def test_new_values_begin_as_what_was_out_of_vocabulary(warm: TwoTower, workdir: Path) -> None:

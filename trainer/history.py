@@ -43,6 +43,11 @@ class WindowMeans(tf.keras.layers.Layer):
             else None
         )
 
+    @property
+    def num_means(self) -> int:
+        """Means side by side in what `call` returns."""
+        return len(self.windows) + bool(self.session_length) + len(self.half_lives_days)
+
     def look_up(self, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Seconds from each item to the request: int64 [N, L]; 0 where there is no item."""
         time = raw[f"{self.feature_name}_timestamp"]
@@ -77,8 +82,7 @@ class WindowMeans(tf.keras.layers.Layer):
             weights = tf.concat([weights, self._fading(age, mask)], 1)
         weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, -1, keepdims=True))
         means = weights @ vectors  # [N, means, dim]
-        count = len(inside) + len(self.half_lives_days)
-        return tf.reshape(means, [-1, count * vectors.shape[-1]])
+        return tf.reshape(means, [-1, self.num_means * vectors.shape[-1]])
 
     def _fading(self, age: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """Weights by age, float32 [N, half-lives, L], the newest item's 1.

@@ -129,8 +129,7 @@ def _input_widths(model: TwoTower, catalog: Catalog, tower: str) -> list[int]:
         raw[column.name] = tf.zeros([1, width] if width else [1], column.dtype.value)
     history = model.history
     of_mean = [*static, *([history.ages.table.shape[1]] if history.ages is not None else [])]
-    means = len(history.windows) + bool(history.session_length)
-    return _widths(model.user_encoders, raw) + of_mean * means
+    return _widths(model.user_encoders, raw) + of_mean * history.num_means
 
 
 def _widths(encoders: Iterable[Encoder], raw: Mapping[str, tf.Tensor]) -> list[int]:
