@@ -130,11 +130,8 @@ def build_catalog(
     )
     end = splits.validation_time
     upload, first_seen = pl.col("upload_time"), pl.col("first_seen")
-    known = (
-        ((upload > 0) & (upload < end))
-        | ((first_seen > 0) & (first_seen < end))
-        | ((upload == 0) & (first_seen == 0))
-    )
+    # Of a video without an upload time only an event tells; that none ever comes is not known yet.
+    known = ((upload > 0) & (upload < end)) | ((first_seen > 0) & (first_seen < end))
     if spec.data.split.by is SplitBy.LOO:
         known = pl.lit(True)
     is_kept = pl.col("kept").is_not_null()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from configs.errors import UserError
@@ -210,6 +210,9 @@ LATER = {
 
 @examples(FEW)
 @given(**LATER)
+@example(  # videos without an upload time, whose first event is a later one
+    log={"events": 195, "seed": 113_314, "videos": 10, "users": 8}, day=4, second=50_010, later=150
+)
 def test_later_events_change_no_earlier_row(**drawn: Any) -> None:
     check_that_later_events_change_nothing(**drawn)
 
