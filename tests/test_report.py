@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from jinja2 import UndefinedError
 
-from configs.schema import METRICS
+from configs.evaluation import METRICS
 from trainer.report.curves import read_curves
 from trainer.report.page import render, write_report
 
