@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,20 @@ def _plain(message: str) -> str:
     return re.sub(r"dataclass <class '[\w.]*?(\w+)'>", r"\1", message)
 
 
+def _of_config_file(error: Exception) -> str:
+    """One line for what a config file raised: where, and what."""
+    if isinstance(error, SyntaxError):
+        return f"--config: {error.filename}, line {error.lineno}: {error.msg}"
+    told = str(error)
+    # ml_collections makes the traceback of some errors part of its message.
+    places = re.findall(r'File "([^"]+)", line (\d+)', told)
+    what = told.strip().splitlines()[-1].strip()
+    if not places:
+        places = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+        what = f"{type(error).__name__}: {error}"
+    return f"--config: {places[-1][0]}, line {places[-1][1]}: {what}"
+
+
 def run_app(main: Callable[[list[str]], Mapping[str, Any] | None]) -> None:
     """Parses flags, runs `main`, prints its result.
 
@@ -102,6 +117,13 @@ def run_app(main: Callable[[list[str]], Mapping[str, Any] | None]) -> None:
         except KeyError as error:  # an override of a field that there is not
             sys.exit(_fail(f"--config: {_plain(error.args[0])}"))
         except (flags.Error, UserError, ValueError, TypeError, AttributeError, OSError) as error:
-            sys.exit(_fail(str(error)))
+            told = str(error)
+            if "no attribute 'get_config'" in told:
+                told = (
+                    "--config: found no get_config() in the file, expected one that returns Config"
+                )
+            sys.exit(_fail(_of_config_file(error) if "Traceback" in told else told))
+        except (SyntaxError, NameError, ImportError) as error:
+            sys.exit(_fail(_of_config_file(error)))
 
     app.run(guarded, flags_parser=parse)

@@ -222,6 +222,6 @@ def require_spec(manifest: Manifest, spec: FeatureSpec, *, where: str) -> None:
     found = differences(manifest.spec, json.loads(json.dumps(spec.describe())))
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     raise UserError(
-        f"{where}: the dataset's features are not the config's: "
+        f"{where}: it was made with another config, expected the --config of preprocessing: "
         f"{found[0] if found else 'fingerprints differ'}{more}"
     )

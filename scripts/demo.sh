@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
 # The whole way on simulated logs: simulate, preprocess, train, evaluate, export, serve, query.
-# Everything it makes is below the directory given as its argument.
+# Everything it makes is below the directory given as its argument; an earlier demo there is replaced.
 set -euo pipefail
 run=${1:-demo-run}
 python=${PYTHON:-.venv/bin/python}
-rm -rf "$run"
+if [ -e "$run" ]; then
+  [ -e "$run/.demo" ] || { echo "error: found $run, which is no earlier demo; expected it not to exist" >&2; exit 1; }
+  echo "replacing the earlier demo in $run"
+  rm -rf "$run"
+fi
 mkdir -p "$run"
+touch "$run/.demo"
 
 step() { printf '\n== %s\n' "$*"; }
 

@@ -76,6 +76,8 @@ def write_embeddings(
     Raises:
         UserError: no such version or dataset, or the directory holds something else.
     """
+    if of is Of.USERS and dataset is None:
+        raise UserError("--dataset: found none, expected the dataset whose users to embed")
     version = version_dir_of(model)
     output.mkdir(parents=True, exist_ok=True)
     plan = {
@@ -87,8 +89,7 @@ def write_embeddings(
     }
     _require_same_plan(output, plan)
     if of is Of.USERS:
-        if dataset is None:
-            raise UserError("--dataset: found none, expected the dataset whose users to embed")
+        assert dataset is not None
         source: _Source = _Users(version, dataset)
         id_column = USER_ID
     else:

@@ -65,7 +65,7 @@ def update(
     """Publishes the next version with videos added and removed, if it passes the gate.
 
     Args:
-        model: a base path, whose newest version is taken, or a version directory.
+        model: a base path, or the directory of its newest version.
         add: JSON Lines of videos, as in the raw contract's videos table.
         remove: ids of videos that no list may hold from now on.
         version: instead of the next one.
@@ -81,6 +81,11 @@ def update(
     """
     live = version_dir_of(model)
     base = live.parent
+    if live != (newest := version_dir_of(base)):
+        # What later versions added would be gone, and what they removed back.
+        raise UserError(
+            f"--model={model}: found version {live.name}, expected the newest, {newest.name}"
+        )
     report = _read_report(live)
     console.print(f"reading {live}")
     bundle = Bundle(live)

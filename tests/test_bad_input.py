@@ -82,3 +82,40 @@ def test_a_server_that_does_not_answer(dataset_dir: Path) -> None:
 def test_a_user_whom_nobody_knows(dataset_dir: Path) -> None:
     said = refuse("serving.query", f"--dataset={dataset_dir}", "--user_id=nobody")
     assert "--user_id" in said and "'nobody'" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("def get_config(:\n", ", line 1: invalid syntax"),
+        ("import nowhere_at_all\n", ", line 1: ModuleNotFoundError"),
+        (
+            "from configs.kinds import HashedId\n\n\ndef get_config():\n"
+            "    return HashedId(column='x', dims=4)\n",
+            ", line 5: TypeError: HashedId.__init__() got an unexpected keyword argument 'dims'",
+        ),
+        ("x = 1\n", "--config: found no get_config()"),
+    ],
+)
+def test_a_config_file_with_a_mistake(text: str, expected: str, tmp_path: Path) -> None:
+    config = tmp_path / "mine.py"
+    config.write_text(text)
+    said = refuse("preprocessing.simulate", f"--config={config}", f"--output={tmp_path / 'logs'}")
+    assert expected in said and "Traceback" not in said
+    assert "--config" in said
+
+
+def test_a_workdir_that_cannot_be_made(dataset_dir: Path) -> None:
+    said = refuse(
+        "trainer.task",
+        "--config=configs/smoke.py",
+        f"--dataset={dataset_dir}",
+        "--workdir=/proc/run",
+    )
+    assert "--workdir=/proc/run: cannot be written" in said
+
+
+def test_users_to_embed_without_a_dataset(tmp_path: Path) -> None:
+    output = tmp_path / "vectors"
+    said = refuse("serving.embed", f"--model={tmp_path}", "--of=users", f"--output={output}")
+    assert "--dataset: found none" in said and not output.exists()

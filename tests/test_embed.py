@@ -78,13 +78,14 @@ def test_items_are_those_that_are_listed(
 def test_users_need_a_dataset_and_the_output_a_place_of_its_own(
     model_base_path: Path, tmp_path: Path
 ) -> None:
-    def write(output: Path) -> None:
+    def write(of: Of, output: Path) -> None:
         write_embeddings(
-            model_base_path, output, of=Of.USERS, dataset=None, rows_per_part=9, console=QUIET
+            model_base_path, output, of=of, dataset=None, rows_per_part=9, console=QUIET
         )
 
     with pytest.raises(UserError, match="--dataset: found none"):
-        write(tmp_path / "new")
+        write(Of.USERS, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="found other files there"):
-        write(tmp_path)
+        write(Of.ITEMS, tmp_path)

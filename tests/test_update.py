@@ -259,3 +259,11 @@ def test_killed_at_any_moment_nothing_is_visible(
             process.send_signal(signal.SIGKILL)
         assert versions(model) == [1]
         assert list((model / "1").iterdir())
+
+
+def test_only_the_newest_version_is_updated(base: Path) -> None:
+    """What later versions added would be gone from the next, and what they removed back."""
+    newest = max(int(path.name) for path in base.iterdir() if path.name.isdigit())
+    with pytest.raises(UserError, match=f"found version 1, expected the newest, {newest}"):
+        update(base / "1", add=None, remove=["x"], console=QUIET)
+    assert max(int(path.name) for path in base.iterdir() if path.name.isdigit()) == newest

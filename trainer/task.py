@@ -30,7 +30,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     """Trains, evaluates, and returns the headline."""
     del argv
     config = _CONFIG()
-    from trainer.train import train_and_evaluate  # Only now: TensorFlow takes seconds.
+    from trainer.train import HEADLINE, train_and_evaluate  # Only now: TensorFlow takes seconds.
 
     result = train_and_evaluate(
         config,
@@ -46,7 +46,11 @@ def main(argv: list[str]) -> dict[str, Any]:
         "steps": result.steps,
         "loss": result.loss,
         "metrics": {
-            protocol: found["models"] for protocol, found in result.metrics["protocols"].items()
+            protocol: {
+                model: {name: values[name] for name in HEADLINE if name in values}
+                for model, values in found["models"].items()
+            }
+            for protocol, found in result.metrics["protocols"].items()
         },
     }
 

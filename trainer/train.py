@@ -40,6 +40,9 @@ from trainer.warm_start import init_from
 from trainer.watch import DivergedError, Watch, mean_cosine
 from trainer.workdir import TENSORBOARD, claim, mark_failed
 
+HEADLINE = ("HR@10", "NDCG@10", "Recall@100")
+"""What a line shows of the metrics; `metrics.json` has them all."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
@@ -237,7 +240,7 @@ def _run_steps(
                             f"from {checkpoints.last_good}"
                         )
             every = train.validate_every_epochs
-            if every and (epoch + 1) % every == 0 and step < total_steps:
+            if every and (epoch + 1) % every == 0:
                 _validate(config, dataset, model, step, console)
     return mean_loss
 
@@ -259,7 +262,7 @@ def _validate(
         for name, value in ours.items():
             if isinstance(value, float):
                 tf.summary.scalar(f"validation/{protocol}/{name}", value, step)
-        shown = {n: ours[n] for n in ("HR@10", "NDCG@10", "Recall@100") if n in ours}
+        shown = {n: ours[n] for n in HEADLINE if n in ours}
         told = "  ".join(f"{n} {v:.4f}" for n, v in shown.items())
         console.print(f"step {step}  validation {protocol}  {told}")
 

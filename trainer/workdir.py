@@ -48,8 +48,11 @@ def claim(work: Path, config: Config, dataset: Dataset) -> None:
                     f"--workdir={work}: its run has another config.{part}: {first}; expected a "
                     "new workdir, or the same config to resume"
                 )
-    work.mkdir(parents=True, exist_ok=True)
-    write_json(path, mine)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        write_json(path, mine)
+    except OSError as error:
+        raise UserError(f"--workdir={work}: cannot be written: {error.strerror}") from None
     (work / FAILED_FILE).unlink(missing_ok=True)
 
 
