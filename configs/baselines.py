@@ -3,7 +3,7 @@
 import enum
 from dataclasses import dataclass, field, fields
 
-from configs.checks import require
+from configs.checks import choices, require
 
 
 class BaselineKind(enum.Enum):
@@ -135,13 +135,6 @@ class BprParameters:
     seed: int = 17
 
 
-def _kind(given: BaselineKind | str) -> BaselineKind:
-    names = [each.value for each in BaselineKind]
-    name = given.value if isinstance(given, BaselineKind) else given
-    require(name in names, "eval.baselines.kinds", name, "one of " + ", ".join(names))
-    return BaselineKind(name)
-
-
 _AT_LEAST_ZERO = {"shrinkage", "popularity_weight", "seed"}
 _SHARES = {"source_exponent", "target_exponent"}
 
@@ -176,8 +169,7 @@ class Baselines:
 
     def validate(self) -> None:
         """Raises `UserError` naming the first field that is wrong."""
-        # A tuple given on the command line holds the names.
-        self.kinds = tuple(_kind(each) for each in self.kinds)
+        self.kinds = choices(BaselineKind, self.kinds, "eval.baselines.kinds")
         for kind in BaselineKind:
             parameters = getattr(self, kind.name.lower())
             for each in fields(parameters):

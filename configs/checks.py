@@ -1,9 +1,13 @@
 """What a config's parts say of a field that is wrong, and which fields are free."""
 
+import enum
+from collections.abc import Iterable
 from dataclasses import field
-from typing import Any
+from typing import Any, TypeVar
 
 from configs.errors import UserError
+
+_Choice = TypeVar("_Choice", bound=enum.Enum)
 
 FREE = "free"
 
@@ -38,3 +42,16 @@ def require_share(part: object, path: str, *names: str) -> None:
     for name in names:
         value = getattr(part, name)
         require(0.0 <= value < 1.0, f"{path}.{name}", value, "a share in [0, 1)")
+
+
+def choices(kind: type[_Choice], given: Iterable[_Choice | str], path: str) -> tuple[_Choice, ...]:
+    """Members of an enumeration; a tuple given on the command line holds their names.
+
+    Raises:
+        UserError: there is none of such a name.
+    """
+    known = [each.value for each in kind]
+    names = [each.value if isinstance(each, kind) else each for each in given]
+    for name in names:
+        require(name in known, path, name, "one of " + ", ".join(known))
+    return tuple(kind(name) for name in names)

@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass, field
 
 from configs.baselines import Baselines
-from configs.checks import require, require_not_negative
+from configs.checks import choices, require, require_not_negative
 
 
 class Protocol(enum.Enum):
@@ -15,6 +15,9 @@ class Protocol(enum.Enum):
     LOO_FILE = "loo-file"
     LOO_STRICT = "loo-strict"
 
+
+HEADLINE = ("HR@10", "NDCG@10", "Recall@100")
+"""What a line or a plot shows of the metrics; `metrics.json` has them all."""
 
 METRICS = ("HR", "Recall", "NDCG", "MRR", "MAP")
 """What is measured at each of `Eval.ks`; coverage is beside them."""
@@ -46,8 +49,7 @@ class Eval:
 
     def validate(self) -> None:
         """Raises `UserError` naming the first field that is wrong."""
-        # A tuple given on the command line holds the names.
-        self.protocols = tuple(_protocol(each) for each in self.protocols)
+        self.protocols = choices(Protocol, self.protocols, "eval.protocols")
         require(
             bool(self.ks) and list(self.ks) == sorted(set(self.ks)) and self.ks[0] > 0,
             "eval.ks",
@@ -58,10 +60,3 @@ class Eval:
         require(self.tune_by in known, "eval.tune_by", self.tune_by, "one of " + ", ".join(known))
         require_not_negative(self, "eval", "bootstrap_samples", "max_queries")
         self.baselines.validate()
-
-
-def _protocol(given: Protocol | str) -> Protocol:
-    names = [each.value for each in Protocol]
-    name = given.value if isinstance(given, Protocol) else given
-    require(name in names, "eval.protocols", name, "one of " + ", ".join(names))
-    return Protocol(name)

@@ -5,6 +5,7 @@ from typing import Any
 from absl import flags
 
 from configs.cli import console, define_config, run_app
+from configs.evaluation import HEADLINE
 from preprocessing.manifest import Verify
 
 _CONFIG = define_config()
@@ -30,7 +31,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     """Trains, evaluates, and returns the headline."""
     del argv
     config = _CONFIG()
-    from trainer.train import HEADLINE, train_and_evaluate  # Only now: TensorFlow takes seconds.
+    from trainer.train import train_and_evaluate  # Only now: TensorFlow takes seconds.
 
     result = train_and_evaluate(
         config,

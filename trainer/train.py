@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from configs.errors import Interrupted, UserError
+from configs.evaluation import HEADLINE
 from configs.schema import Config
 from preprocessing import manifest as manifests
 from preprocessing.features import SECONDS_PER_DAY
@@ -39,9 +40,6 @@ from trainer.tensorboard import close_board, log_monitors, open_board
 from trainer.warm_start import init_from
 from trainer.watch import DivergedError, Watch, mean_cosine
 from trainer.workdir import TENSORBOARD, claim, mark_failed
-
-HEADLINE = ("HR@10", "NDCG@10", "Recall@100")
-"""What a line shows of the metrics; `metrics.json` has them all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from configs.evaluation import METRICS
+from configs.evaluation import HEADLINE, METRICS
 from trainer.report.curves import Curve
 from trainer.report.plots import PALETTE, curve, metric_at_k, slice_bars
 
@@ -115,7 +115,7 @@ def _slices(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _training(curves: Mapping[str, Curve]) -> Iterator[Markup]:
     for tag, points in curves.items():
         group, _, rest = tag.partition("/")
-        shown = group == "train" or rest.split("/")[-1] in ("HR@10", "NDCG@10", "Recall@100")
+        shown = group == "train" or rest.split("/")[-1] in HEADLINE
         if shown and tag not in _MONITORS and points:
             label = rest.replace("_", " ") if group == "train" else tag.replace("/", " ")
             yield Markup(curve(points, label=label))
