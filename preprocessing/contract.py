@@ -57,7 +57,7 @@ class Field:
         high: the largest value; None for any.
         above: the value must be larger than this; None for any.
         length: of a vector.
-        feature: a feature that is read from it; then some row of the table must have it.
+        features: those that are read from it; if there are any, some row of the table must have it.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Field:
     high: float | None = None
     above: float | None = None
     length: int = 0
-    feature: str = ""
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ def tables_of(spec: FeatureSpec) -> dict[str, Table]:
                 f"expected {wanted.kind.value} for {type(feature).__name__}"
             )
         if not found.required:
-            table[feature.column] = replace(found, feature=found.feature or name)
+            table[feature.column] = replace(found, features=(*found.features, name))
     return {
         table: Table(name=table, fields=known[table], max_line_bytes=data.max_line_bytes)
         for table in TABLES
@@ -142,42 +142,41 @@ def tables_of(spec: FeatureSpec) -> dict[str, Table]:
 
 def _field_of(name: str, feature: Feature, max_timestamp: int) -> Field:
     if isinstance(feature, Text):
-        return Field(name=feature.column, kind=Kind.TEXT, feature=name)
+        return Field(name=feature.column, kind=Kind.TEXT)
     column: Column = columns_of(name, feature)[0]
     if column.is_ragged:
-        return Field(name=column.name, kind=Kind.TEXTS, feature=name)
+        return Field(name=column.name, kind=Kind.TEXTS)
     if column.dtype is DType.BYTES:
-        return Field(name=column.name, kind=Kind.TEXT, feature=name)
+        return Field(name=column.name, kind=Kind.TEXT)
     if column.dtype is DType.INT64:
-        return Field(name=column.name, kind=Kind.TIME, low=0, high=max_timestamp, feature=name)
+        return Field(name=column.name, kind=Kind.TIME, low=0, high=max_timestamp)
     if column.length is not None:
-        return Field(name=column.name, kind=Kind.VECTOR, length=column.length, feature=name)
+        return Field(name=column.name, kind=Kind.VECTOR, length=column.length)
     # Below 0 stands for what is missing.
     low = 0 if isinstance(feature, LogZScore | Bounded) else None
-    return Field(name=column.name, kind=Kind.NUMBER, low=low, feature=name)
+    return Field(name=column.name, kind=Kind.NUMBER, low=low)
 
 
 def check_parquet(path: str, schema: pa.Schema, table: Table) -> None:
     """Checks the columns of a Parquet file before any row is read.
 
     Raises:
-        UserError: a required column is missing, or one is of another type.
+        UserError: required columns are missing, or some are of another type; all are named.
     """
+    wrong = []
     for field in table.fields.values():
         index = schema.get_field_index(field.name)
         if index < 0:
             if field.required:
-                raise UserError(
-                    f"--{table.name}: {path}: found no column {field.name!r}, expected it to hold "
-                    f"{field.kind.value}"
+                wrong.append(
+                    f"found no column {field.name!r}, expected it to hold {field.kind.value}"
                 )
             continue
         found = schema.field(index).type
         if not _is_readable(found, field.kind):
-            raise UserError(
-                f"--{table.name}: {path}: column {field.name!r}: found {found}, expected "
-                f"{field.kind.value}"
-            )
+            wrong.append(f"column {field.name!r}: found {found}, expected {field.kind.value}")
+    if wrong:
+        raise UserError(f"--{table.name}: {path}: {'; '.join(wrong)}")
 
 
 def _is_readable(found: pa.DataType, kind: Kind) -> bool:
@@ -223,23 +222,37 @@ def _is_text(found: pa.DataType) -> bool:
     )
 
 
-def check_present(table: Table, present: Iterable[str]) -> None:
+def check_present(tables: Iterable[Table], present: Mapping[str, Iterable[str]]) -> None:
     """Checks that features find their columns.
 
     Args:
-        table: as the spec needs it.
-        present: columns that some row or file of the table has.
+        tables: to check, as the spec needs them.
+        present: by name of a table, the columns that some row or file of it has; a table that is
+            not in it was not given.
 
     Raises:
-        UserError: a feature's column is nowhere; the message names both.
+        UserError: columns of features are nowhere; the message names all of them, and the features.
     """
-    names = set(present)
-    for field in table.fields.values():
-        if field.feature and field.name not in names:
-            raise UserError(
-                f"config.features.{field.feature}.column: found no column {field.name!r} in "
-                f"--{table.name}, expected it there or the feature left out of the config"
+    missing = []
+    for table in tables:
+        names = set(present.get(table.name, ()))
+        columns = ", ".join(
+            f"{field.name!r} ({', '.join(field.features)})"
+            for field in table.fields.values()
+            if field.features and field.name not in names
+        )
+        if columns:
+            is_given = table.name in present
+            missing.append(
+                f"column {columns} in --{table.name}"
+                if is_given
+                else f"--{table.name} with {columns}"
             )
+    if missing:
+        raise UserError(
+            f"config.features: found no {', no '.join(missing)}; expected them there, or the "
+            "features in brackets left out of the config"
+        )
 
 
 def reason_of(table: Table) -> pl.Expr:

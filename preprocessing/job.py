@@ -142,25 +142,22 @@ def _options(arguments: Sequence[str]) -> PipelineOptions:
 def _check_columns(
     files: tuple[SourceFile, ...], contract: Mapping[str, Table], damaged: DamagedFiles
 ) -> None:
-    """Checks what can be known before a row is read."""
+    """Checks what can be known before a row is read: tables that are absent or of Parquet alone."""
+    present: dict[str, set[str]] = {}
+    known = []
     for name, table in contract.items():
         of_table = [file for file in files if file.table == name]
         if damaged is DamagedFiles.QUARANTINE:
             of_table = [f for f in of_table if not f.is_parquet or not damage_of(f)] or of_table
-        names: set[str] = set()
         for file in of_table:
+            present.setdefault(name, set())
             if file.is_parquet:
                 schema = read_schema(file)
                 check_parquet(file.path, schema, table)
-                names.update(schema.names)
-        if of_table and all(file.is_parquet for file in of_table):
-            check_present(table, names)
-        for field in table.fields.values():
-            if field.feature and not of_table:
-                raise UserError(
-                    f"config.features.{field.feature}.column: found no --{name}, expected a table "
-                    f"with the column {field.name!r} or the feature left out of the config"
-                )
+                present[name].update(schema.names)
+        if all(file.is_parquet for file in of_table):
+            known.append(table)
+    check_present(known, present)
 
 
 def _run(options: PipelineOptions, **of_pipeline: Any) -> None:

@@ -112,9 +112,10 @@ def check_tables(
     max_bad_fraction: float,
 ) -> tally.Tally:
     """Passes the tally on if every table that was given is fit for work."""
-    for table in dict.fromkeys(file.table for file in files):
+    given = dict.fromkeys(file.table for file in files)
+    for table in given:
         tally.check_readable(table, found, max_bad_fraction)
-        check_present(tables[table], found[table]["present"])
+    check_present((tables[t] for t in given), {t: found[t]["present"] for t in given})
     return found
 
 

@@ -89,14 +89,19 @@ def test_a_parquet_column_that_is_missing_or_of_another_type(
     assert found == f"--events: {path}: column 'timestamp': found large_string, expected an integer"
     frame.drop("device").write_parquet(path)
     found = refusal(config, where, tmp_path / "out")
-    assert found.startswith("config.features.device.column: found no column 'device' in --events")
+    assert found.startswith("config.features: found no column 'device' (device) in --events; ")
 
 
-def test_a_feature_whose_column_no_line_has(tables: dict[str, str], tmp_path: Path) -> None:
-    wanted = Vocabulary(column="studio", entity=Entity.ITEM)
-    config = config_of(small_data(), **features(), studio=wanted)
+def test_features_whose_columns_no_line_has(tables: dict[str, str], tmp_path: Path) -> None:
+    studio = Vocabulary(column="studio", entity=Entity.ITEM)
+    band, job = Vocabulary(column="age_band"), Vocabulary(column="occupation")
+    config = config_of(small_data(), **features(), studio=studio, band=band, job=job)
     found = refusal(config, tables, tmp_path / "out")
-    assert found.startswith("config.features.studio.column: found no column 'studio' in --videos")
+    assert found == (
+        "config.features: found no column 'studio' (studio) in --videos, "
+        "no column 'age_band' (band), 'occupation' (job) in --users; "
+        "expected them there, or the features in brackets left out of the config"
+    )
 
 
 def test_features_of_users_without_a_table_of_users(
@@ -104,7 +109,8 @@ def test_features_of_users_without_a_table_of_users(
 ) -> None:
     del tables["users"]
     found = refusal(config, tables, tmp_path / "out")
-    assert found.startswith("config.features.country.column: found no --users, expected a table")
+    assert found.startswith("config.features: found no --users with 'country' (country), 'gender' ")
+    assert all(f"({name})" in found for name in ("age", "account_age_days", "profile", "interests"))
 
 
 def test_an_unknown_event_name_and_other_bad_lines(

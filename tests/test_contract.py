@@ -217,13 +217,32 @@ def test_parquet_columns_are_checked_before_rows(
         check_parquet("some.parquet", pa.table(chosen).schema, tables["events"])
 
 
-def test_a_feature_must_find_its_column(tables: dict[str, Table]) -> None:
-    names = {"user_id", "country", "gender", "age", "signup_date", "followers", "interests"}
-    with pytest.raises(
-        UserError, match=r"config\.features\.profile\.column: .*'profile' in --users"
-    ):
-        check_present(tables["users"], names)
-    check_present(tables["users"], names | {"profile"})
+def test_all_that_is_wrong_with_a_parquet_file_is_named(tables: dict[str, Table]) -> None:
+    wrong = pa.table({"event": pa.array(["like"]), "watch_sec": pa.array(["1"])})
+    with pytest.raises(UserError) as said:
+        check_parquet("some.parquet", wrong.schema, tables["events"])
+    assert str(said.value) == (
+        "--events: some.parquet: "
+        "found no column 'user_id', expected it to hold a string; "
+        "found no column 'video_id', expected it to hold a string; "
+        "found no column 'timestamp', expected it to hold an integer; "
+        "column 'watch_sec': found string, expected a number"
+    )
+
+
+def test_features_must_find_their_columns(tables: dict[str, Table]) -> None:
+    """All are named at once, with every feature that reads them."""
+    users, videos = tables["users"], tables["videos"]
+    of_users = {"user_id", "country", "gender", "age", "signup_date", "followers", "interests"}
+    of_videos = {*videos.fields} - {"upload_time", "tags"}
+    with pytest.raises(UserError) as said:
+        check_present([users, videos], {"users": of_users, "videos": of_videos})
+    assert str(said.value) == (
+        "config.features: found no column 'profile' (profile) in --users, "
+        "no column 'upload_time' (age_days, upload_hour), 'tags' (tags) in --videos; "
+        "expected them there, or the features in brackets left out of the config"
+    )
+    check_present([users], {"users": of_users | {"profile"}})
 
 
 def test_a_feature_cannot_read_a_column_as_something_else() -> None:

@@ -14,7 +14,7 @@ def test_it_has_every_kind_whose_columns_the_simulated_log_has() -> None:
     assert {type(feature) for feature in config.features.values()} == set(KINDS) - {Dense}
     videos = tables_of(spec_of(config))["videos"].fields
     assert videos["tags"].kind is Kind.TEXTS and videos["title"].kind is Kind.TEXT
-    assert videos["title"].feature == "title"
+    assert videos["title"].features == ("title",)
 
 
 def test_its_variant_is_the_encoder_of_titles() -> None:
