@@ -42,6 +42,19 @@ class Measure(enum.Enum):
 MS_PER_MINUTE = 60_000
 
 
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What the model, and a person who looks at a dataset, is given a sum in.
+
+    Attributes:
+        size: the sum is divided by it.
+        name: of one so large, in the plural; empty for a plain number of events.
+    """
+
+    size: int
+    name: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Count:
     """A sum over events of one user (freshness `event`) or of one item (freshness `day`).
@@ -57,11 +70,13 @@ class Count:
     measure: Measure = Measure.EVENTS
 
     @property
-    def unit(self) -> int:
-        """What the model divides the sum by: times become minutes, of a window minutes a day."""
+    def unit(self) -> Unit:
+        """What the sum is read in: times are in minutes, those of a window in minutes a day."""
         if self.measure is Measure.EVENTS:
-            return 1
-        return MS_PER_MINUTE * max(1, self.window_days)
+            return Unit(1, "")
+        if self.window_days:
+            return Unit(MS_PER_MINUTE * self.window_days, "minutes a day")
+        return Unit(MS_PER_MINUTE, "minutes")
 
     def validate(self, path: str, feature: "Feature") -> None:
         """Raises `UserError` naming the field that is wrong.

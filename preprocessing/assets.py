@@ -114,7 +114,7 @@ def _seen_by_model(
     item, day = rows[ITEM].to_numpy(), rows[DAY].to_numpy()
     if feature.entity is Entity.ITEM:
         if feature.count is not None:
-            return statistics.at(item, day, name) / feature.count.unit
+            return statistics.at(item, day, name) / feature.count.unit.size
         raw, asked_at = catalog[feature.column].to_numpy()[item - 1], day * SECONDS_PER_DAY
     else:
         raw = rows[name if feature.count is not None else feature.column].to_numpy()
@@ -123,7 +123,7 @@ def _seen_by_model(
         logged = raw != 0
         return np.maximum((asked_at - raw)[logged] / SECONDS_PER_DAY, 0.0)
     known = raw[raw >= 0].astype(np.float64)
-    return known / feature.count.unit if feature.count is not None else known
+    return known / feature.count.unit.size if feature.count is not None else known
 
 
 def scales(sums: Sums, spec: FeatureSpec) -> dict[str, dict[str, float]]:

@@ -94,7 +94,10 @@ def preprocess(
             )  # fmt: skip
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         (folder / SUMMARY).unlink()
-        manifest = _manifest(config, spec, folder, summary, counters.of(summary, files))
+        manifest = _manifest(
+            config, spec, folder, summary, counters.of(summary, files),
+            window_days=window_days, previous=before.assets_fingerprint if before else "",
+        )  # fmt: skip
         counted = manifest.counters["total"]["rows"]["train"]
         if manifest.rows("train") != counted:
             raise AssertionError(f"{counted} train rows, {manifest.rows('train')} written")
@@ -246,6 +249,9 @@ def _manifest(
     folder: Path,
     summary: dict[str, Any],
     counted: dict[str, Any],
+    *,
+    window_days: int,
+    previous: str,
 ) -> Manifest:
     vocabularies, statistics = (
         json.loads((folder / f"{part}.json").read_text(encoding="utf-8"))
@@ -274,6 +280,8 @@ def _manifest(
             )
             for file in summary["files"]
         ),
+        window_days=window_days,
+        previous=previous,
     )
 
 

@@ -79,6 +79,8 @@ class Manifest:
         splits: where train ends.
         counters: exact counts of events and rows.
         files: every data file.
+        window_days: of the log, the last so many UTC days were taken; 0: all.
+        previous: `assets_fingerprint` of the dataset whose ids and scales were kept; '' for none.
     """
 
     kind: str
@@ -89,6 +91,8 @@ class Manifest:
     splits: Splits
     counters: dict[str, Any]
     files: tuple[File, ...]
+    window_days: int = 0
+    previous: str = ""
 
     def part(self, part: str) -> tuple[File, ...]:
         """The files of one part, in name order."""

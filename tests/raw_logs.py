@@ -1,14 +1,12 @@
-"""Small raw logs for tests of preprocessing, and datasets read back through TensorFlow."""
+"""Small raw logs for tests of preprocessing, and the config that they are made for."""
 
 import gzip
 import json
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import polars as pl
-import tensorflow as tf
 from rich.console import Console
 
 from configs import default
@@ -33,9 +31,6 @@ from configs.kinds import (
 )
 from configs.kinds import Sequence as History
 from configs.schema import Config, Data, Eval, Protocol, Split, SplitBy
-from preprocessing import manifest as manifests
-from preprocessing.features import LENGTH_SUFFIX, Column, DType, spec_of
-from preprocessing.job import preprocess
 
 QUIET = Console(quiet=True)
 DAY_S = 86_400
@@ -193,6 +188,24 @@ def random_users(seed: int, *, users: int = 10) -> list[Row]:
     return rows
 
 
+class RawLog(NamedTuple):
+    """The rows of the three tables."""
+
+    events: list[Row]
+    videos: list[Row]
+    users: list[Row]
+
+    def write(self, folder: Path) -> dict[str, str]:
+        """Writes JSON Lines, the events in three files; returns what `preprocess` takes."""
+        return write_tables(folder, *self)
+
+
+def raw_log(seed: int, *, users: int = 12, videos: int = 18, events: int = 700) -> RawLog:
+    """All three tables of one random log."""
+    rows = random_log(seed, users=users, videos=videos, events=events)
+    return RawLog(rows, random_videos(seed), random_users(seed))
+
+
 def write_lines(path: Path, rows: Iterable[Row | str]) -> Path:
     """Writes JSON Lines, gzipped if the name says so; strings go in as they are."""
     text = "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows)
@@ -213,83 +226,3 @@ def write_tables(
         "videos": str(write_lines(folder / "videos.jsonl", videos)),
         "users": str(write_lines(folder / "users.jsonl.gz", users)),
     }
-
-
-def run(config: Config, tables: dict[str, str], output: Path, *beam_options: str) -> "Decoded":
-    """Runs the job, and reads the dataset back."""
-    preprocess(config, tables=tables, output=output, beam_options=beam_options, display=QUIET)
-    return Decoded(output, config)
-
-
-class Decoded:
-    """A dataset, its records parsed by TensorFlow and its items by video id again."""
-
-    def __init__(self, root: Path, config: Config):
-        self.root = root
-        self.manifest = manifests.read(root)
-        self.spec = spec_of(config)
-        self.catalog = self.table("catalog")
-        self._video_of = ["", *(row["video_id"] for row in self.catalog)]
-
-    def table(self, part: str) -> list[Row]:
-        """The rows of a Parquet part."""
-        return [
-            row
-            for file in self.manifest.part(part)
-            for row in pl.read_parquet(self.root / file.name).to_dicts()
-        ]
-
-    def records(self, part: str) -> list[tf.train.Example]:
-        """The records of a part."""
-        return [
-            tf.train.Example.FromString(record.numpy())
-            for file in self.manifest.part(part)
-            for record in tf.data.TFRecordDataset(str(self.root / file.name))
-        ]
-
-    def rows(self, part: str) -> list[Row]:
-        """The rows of a part of records, sorted by what they hold."""
-        is_train = part == "train"
-        columns = self.spec.train_columns if is_train else self.spec.query_columns
-        rows = [row for example in self.records(part) for row in rows_of(example, columns)]
-        for row in rows:
-            for name, value in row.items():
-                if name == "item":
-                    row[name] = self._video_of[value]
-                elif name.endswith("_item"):
-                    row[name] = [self._video_of[item] for item in value]
-        return sorted(rows, key=lambda row: repr(sorted(row.items())))
-
-
-def rows_of(example: tf.train.Example, columns: Sequence[Column]) -> list[Row]:
-    """Unpacks a packed Example."""
-    values = example.features.feature
-    flat: dict[str, list[Any]] = {}
-    for column in columns:
-        feature = values[column.name]
-        match column.dtype:
-            case DType.INT64:
-                flat[column.name] = list(feature.int64_list.value)
-            case DType.FLOAT:
-                flat[column.name] = list(feature.float_list.value)
-            case DType.BYTES:
-                flat[column.name] = [each.decode() for each in feature.bytes_list.value]
-    rows = len(flat["timestamp"])
-    table: dict[str, list[Any]] = {}
-    for column in columns:
-        found = flat[column.name]
-        if column.is_ragged:
-            lengths = list(values[column.name + LENGTH_SUFFIX].int64_list.value)
-            assert len(lengths) == rows and sum(lengths) == len(found), column.name
-            ends = [sum(lengths[: i + 1]) for i in range(rows)]
-            table[column.name] = [
-                found[end - n : end] for n, end in zip(lengths, ends, strict=True)
-            ]
-        elif column.length is not None:
-            n = column.length
-            assert len(found) == rows * n, column.name
-            table[column.name] = [found[i * n : i * n + n] for i in range(rows)]
-        else:
-            assert len(found) == rows, column.name
-            table[column.name] = found
-    return [{name: values[i] for name, values in table.items()} for i in range(rows)]

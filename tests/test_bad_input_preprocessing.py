@@ -25,20 +25,18 @@ from tests.raw_logs import (
     START,
     config_of,
     features,
-    random_log,
-    random_users,
-    random_videos,
+    raw_log,
     small_data,
     write_lines,
-    write_tables,
 )
 
-EVENTS, VIDEOS, USERS = random_log(0, events=60), random_videos(0), random_users(0)
+LOG = raw_log(0, events=60)
+EVENTS = LOG.events
 
 
 @pytest.fixture
 def tables(tmp_path: Path) -> dict[str, str]:
-    return write_tables(tmp_path / "raw", EVENTS, VIDEOS, USERS)
+    return LOG.write(tmp_path / "raw")
 
 
 @pytest.fixture

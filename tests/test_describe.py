@@ -6,7 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,31 +23,36 @@ from configs.kinds import Entity, OneHot
 from configs.schema import Config, Describe
 from preprocessing import manifest as manifests
 from preprocessing.describe import describe
+from preprocessing.description import page as pages
 from preprocessing.description import tables
-from preprocessing.description.columns import Described, Stored, described_columns
+from preprocessing.description.columns import Described, Shown, Stored, described_columns
 from preprocessing.description.comparison import compare
 from preprocessing.description.dataset import Description, describe_dataset
 from preprocessing.description.drift import Measure, drift, jensen_shannon
+from preprocessing.description.facts import facts_of, sentence
 from preprocessing.description.statistics import Summary
-from preprocessing.features import TIMESTAMP, columns_of, spec_of
+from preprocessing.features import columns_of, spec_of
 from preprocessing.job import preprocess
+from tests.decoded import Decoded, run
 from tests.raw_logs import (
     DAY_S,
     QUIET,
     START,
-    Decoded,
     config_of,
     features,
-    random_log,
-    random_users,
-    random_videos,
-    run,
+    raw_log,
     small_data,
     write_tables,
 )
 
 ATTACK = "<script>alert('x')</script>"
 BREAKOUT = '"><img src=x onerror=alert(1)> [bold red] $\\frac{ \x1b[31m'
+MINUTES_A_DAY = {
+    "watched_2d": 2 * 60_000,
+    "completion: completion_numerator": 60_000,
+    "completion: completion_denominator": 60_000,
+}
+"""Of sums of milliseconds: how many are one of what is shown."""
 SETTINGS = Describe(max_category_drift=0.1, max_number_drift=0.1)
 
 
@@ -59,8 +66,7 @@ def decoded(tmp_path_factory: pytest.TempPathFactory) -> Decoded:
     folder = tmp_path_factory.mktemp("described")
     hostile = {"u1": ATTACK + "u1", "v2": BREAKOUT + "v2", "tv": "<b onmouseover=alert(2)>tv"}
     named = [
-        [{k: hostile.get(str(v), v) for k, v in row.items()} for row in rows]
-        for rows in (random_log(1), random_videos(1), random_users(1))
+        [{k: hostile.get(str(v), v) for k, v in row.items()} for row in rows] for rows in raw_log(1)
     ]
     events, videos, users = named
     new = {"event": "like", "user_id": "u_new", "video_id": "v_new"}
@@ -79,8 +85,9 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("other")
     kept = features() | {"network": OneHot(column="network", entity=Entity.CONTEXT)}
     del kept["followers"]
-    events = [row | {"network": "wifi"} for row in random_log(2)]
-    raw = write_tables(folder / "raw", events, random_videos(2), random_users(2))
+    log = raw_log(2)
+    events = [row | {"network": "wifi"} for row in log.events]
+    raw = log._replace(events=events).write(folder / "raw")
     changed = config_of(small_data(label_window_sec=41), **kept)
     preprocess(changed, tables=raw, output=folder / "dataset", display=QUIET)
     return folder / "dataset"
@@ -108,8 +115,6 @@ def test_every_stored_column_of_every_feature_is_described() -> None:
     found = {each.column.name for each in described}
     for name, feature in declared.features.items():
         for column in columns_of(name, feature):
-            if column.name == TIMESTAMP:
-                continue  # the row's own, not a feature's
             # Rows hold a history's catalog ids in place of its video ids.
             assert found & {column.name, column.name.removesuffix("_id")}, (name, column)
     assert len({each.name for each in described}) == len(described)
@@ -148,6 +153,24 @@ def lacks(each: Described, value: Any) -> bool:
     return value == (each.missing.decode() if isinstance(each.missing, bytes) else each.missing)
 
 
+def shown(each: Described, value: Any, now: int) -> Any:
+    """A value of a row at that time, as a person is to see it."""
+    match each.shown:
+        case Shown.ELAPSED:
+            return (now - value) / DAY_S
+        case Shown.DELAY:
+            return (value - now) / DAY_S
+        case Shown.HOUR:
+            time = datetime.fromtimestamp(value, UTC)
+            return time.hour + time.minute / 60 + time.second / 3_600
+        case Shown.WEEKDAY:
+            time = datetime.fromtimestamp(value, UTC)
+            return time.weekday() + time.hour / 24 + time.minute / 1_440 + time.second / DAY_S
+        case Shown.LENGTH:
+            return len(value)
+    return value / MINUTES_A_DAY.get(each.name, 1) if each.shown is Shown.NUMBER else value
+
+
 def item_of(row: dict[str, Any]) -> str:
     return row["item"] if "item" in row else row["relevant_item"][0]
 
@@ -156,7 +179,6 @@ def item_of(row: dict[str, Any]) -> str:
 def test_missing_shares_and_values_are_those_of_the_rows(
     decoded: Decoded, description: Description, part: str
 ) -> None:
-    video_ids = {row["video_id"]: row["item"] for row in decoded.catalog}
     expected = row_values(decoded, part)
     checked = 0
     for feature in description.features:
@@ -169,10 +191,8 @@ def test_missing_shares_and_values_are_those_of_the_rows(
         present = []
         for now, value in expected[each.name]:
             if not lacks(each, value):
-                for one in value if isinstance(value, list) else [value]:
-                    if each.is_item:
-                        one = video_ids[one]
-                    present.append((now - one) / DAY_S if each.is_time else one)
+                is_many = isinstance(value, list) and each.shown is not Shown.LENGTH
+                present += [shown(each, one, now) for one in (value if is_many else [value])]
         missing = sum(lacks(each, value) for _, value in expected[each.name])
         assert summary.missing_share == pytest.approx(missing / len(expected[each.name])), each.name
         if each.is_category:
@@ -250,6 +270,14 @@ def test_the_page_needs_nothing_else(page: _Page, html: str) -> None:
     assert any("default-src 'none'" in value for _, value in page.attributes)
 
 
+def test_the_page_says_what_the_dataset_was_made_of(description: Description, html: str) -> None:
+    assert "--window_days" not in html and "--previous" not in html
+    manifest = replace(description.manifest, window_days=30, previous="0123456789abcdef")
+    shown = pages.render(replace(description, manifest=manifest), None, SETTINGS)
+    assert "Of the last 30 days of the log (--window_days)." in shown
+    assert "Continues the ids of assets 0123456789ab (--previous)." in shown
+
+
 def test_plots_take_the_colour_of_the_page(html: str) -> None:
     plots = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
     assert len(plots) > 10
@@ -261,8 +289,8 @@ def test_plots_take_the_colour_of_the_page(html: str) -> None:
 
 def test_sections_for_features_vocabularies_and_the_other(page: _Page) -> None:
     text = " ".join("".join(page.text).split())
-    for name, feature in features().items():
-        assert name in text or feature.column == TIMESTAMP
+    for name in features():
+        assert name in text
     assert "Only here: followers." in text
     assert "Only in dataset: network." in text
     assert "data.label_window_sec: found 40, expected 41" in text
@@ -309,6 +337,50 @@ def test_jensen_shannon_sees_a_shift_within_a_long_tail() -> None:
     assert same < 0.01 < 0.05 < moved
 
 
+def described_as(name: str, description: Description) -> tuple[Described, Summary]:
+    (feature,) = [f for f in description.features if f.described.name == name]
+    return feature.described, feature.train
+
+
+def test_what_is_said_is_meaningful(description: Description, decoded: Decoded, html: str) -> None:
+    """Units of sums, lengths of lists of ids, and hours where a middle would mean nothing."""
+    minutes, watched = described_as("watched_2d", description)
+    assert minutes.unit.name == "minutes a day"
+    assert sentence(minutes, watched).endswith(" minutes a day")
+    assert "shown as minutes a day" in html
+
+    ids, history = described_as("history: history_item", description)
+    lengths = [len(row["history_item"]) for row in decoded.rows("train")]
+    assert history.numbers is not None and history.numbers.max() == max(lengths) == 4
+    assert sentence(ids, history).endswith("4 items in the list")
+
+    hour, request = described_as("hour", description)
+    day = description_facts(hour, request)
+    rows = decoded.rows("train")
+    # Events are at midnight, and at 50,000 seconds past it.
+    late = sum(row["timestamp"] % DAY_S > 3_600 for row in rows) / len(rows)
+    assert day["most"] == f"0–1 h: {1 - late:.1%}"
+    assert day["fewest"] == "1–2 h: 0.0%"
+    assert "median" not in day
+    weekday, request = described_as("weekday", description)
+    counted = Counter(datetime.fromtimestamp(row["timestamp"], UTC).weekday() for row in rows)
+    most = max(range(7), key=lambda number: counted[number])
+    name = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[most]
+    assert description_facts(weekday, request)["most"] == f"{name}: {counted[most] / len(rows):.1%}"
+    assert "hour of the day, UTC" in html and "day of the week, UTC" in html
+
+
+def description_facts(described: Described, summary: Summary) -> dict[str, str]:
+    return dict(facts_of(described, summary))
+
+
+def test_the_time_of_rows_does_not_drift(description: Description, decoded: Decoded) -> None:
+    """Splits are cut by time: a test of three days has other weekdays than train, by design."""
+    drifts = {f.described.name: f.drift for f in description.features}
+    assert drifts["hour"] is None and drifts["weekday"] is None
+    assert drifts["upload_hour"] is not None
+
+
 def test_warnings_follow_the_bounds_of_the_config(decoded: Decoded) -> None:
     drifting = description_of(decoded.root, Describe(max_category_drift=0.0, max_number_drift=1.0))
     assert drifting.warnings
@@ -320,9 +392,7 @@ def test_warnings_follow_the_bounds_of_the_config(decoded: Decoded) -> None:
 
 def test_a_dataset_does_not_drift_from_itself(description: Description) -> None:
     itself = compare(description, description, SETTINGS)
-    names = {f.described.name for f in description.features}
-    ids = {f.described.name for f in description.features if f.described.is_item}
-    assert ids and set(itself.drifts) == names - ids
+    assert set(itself.drifts) == {f.described.name for f in description.features}
     assert max(found.value for found in itself.drifts.values()) == pytest.approx(0, abs=1e-12)
     assert not itself.rules and not itself.only_here and not itself.only_there
     assert all(change.shared == change.before == change.after for change in itself.vocabularies)

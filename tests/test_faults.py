@@ -22,24 +22,21 @@ from preprocessing import manifest as manifests
 from preprocessing.job import preprocess
 from preprocessing.sethash import SetHash, differing, set_hashes
 from preprocessing.sources import list_files, read_lines
+from tests.decoded import Decoded, run
 from tests.killed_preprocessing import STAGES
 from tests.raw_logs import (
     DAY_S,
     QUIET,
     START,
-    Decoded,
     Row,
     config_of,
-    random_log,
-    random_users,
-    random_videos,
-    run,
+    raw_log,
     small_data,
     write_lines,
-    write_tables,
 )
 
-EVENTS, VIDEOS, USERS = random_log(3, events=300), random_videos(3), random_users(3)
+LOG = raw_log(3, events=300)
+EVENTS = LOG.events
 GOOD: Row = {"event": "watch", "user_id": "u1", "video_id": "v1", "timestamp": START + 77}
 
 
@@ -50,7 +47,7 @@ def config() -> Config:
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return write_tables(tmp_path_factory.mktemp("raw"), EVENTS, VIDEOS, USERS)
+    return LOG.write(tmp_path_factory.mktemp("raw"))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +80,7 @@ def killed(config: Config, tables: dict[str, str], outputs: dict[str, Path]) -> 
         capture_output=True,
         cwd=Path(__file__).parents[1],
         env=os.environ,
-        timeout=250,
+        timeout=550,
     )
     assert done.returncode == 0, done.stderr.decode()
     ended = json.loads(done.stdout.splitlines()[-1])

@@ -34,6 +34,8 @@ def written(tmp_path: Path) -> Manifest:
         splits=Splits(start_time=1, validation_time=2, test_time=3, end_time=4),
         counters={"total": {"read": 7}},
         files=files,
+        window_days=30,
+        previous="y",
     )
     manifests.write(tmp_path, manifest)
     return manifest

@@ -24,26 +24,22 @@ from preprocessing.job import preprocess
 from preprocessing.manifest import Splits
 from preprocessing.outputs import write_summary
 from preprocessing.text import HashingEncoder
+from tests.decoded import Decoded, run
 from tests.raw_logs import (
     DAY_S,
     QUIET,
     START,
-    Decoded,
     Row,
     config_of,
     features,
-    random_log,
-    random_users,
-    random_videos,
-    run,
+    raw_log,
     small_data,
     write_lines,
     write_tables,
 )
 from tests.reference_rows import Reference
 
-SEED = 5
-EVENTS, VIDEOS, USERS = random_log(SEED), random_videos(SEED), random_users(SEED)
+EVENTS, VIDEOS, USERS = LOG = raw_log(5)
 NEXT_QUERIES = 3
 MINIMAL = ("followers", "history", "item_id")
 NO_STATISTICS = pl.DataFrame(schema={"item": pl.Int64, "day": pl.Int64, "newest": pl.Int64})
@@ -57,7 +53,7 @@ def config() -> Config:
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The log as JSON Lines."""
-    return write_tables(tmp_path_factory.mktemp("raw"), EVENTS, VIDEOS, USERS)
+    return LOG.write(tmp_path_factory.mktemp("raw"))
 
 
 @pytest.fixture(scope="module")
@@ -346,7 +342,7 @@ def test_rows_come_in_an_order_of_their_own(found: Decoded) -> None:
 
 def test_dead_letters_are_kept_and_counted(tmp_path: Path) -> None:
     broken = ["{", '{"event": "like"}', json.dumps(EVENTS[0] | {"watch_sec": -1}), "7", ""]
-    tables = write_tables(tmp_path, EVENTS, VIDEOS, USERS)
+    tables = LOG.write(tmp_path)
     path = write_lines(tmp_path / "events" / "x.jsonl", [*EVENTS[:9], *broken])
     config = config_of(small_data(max_bad_fraction=0.01))
 

@@ -5,12 +5,10 @@ from pathlib import Path
 import pytest
 
 from configs.schema import Data, PositiveRule, Seen, Split, SplitBy, Ties
+from tests.decoded import run
 from tests.raw_logs import (
     config_of,
-    random_log,
-    random_users,
-    random_videos,
-    run,
+    raw_log,
     small_data,
     write_tables,
 )
@@ -35,7 +33,7 @@ RULES = {
 @pytest.mark.parametrize(("seed", "data"), list(enumerate(RULES.values())), ids=list(RULES))
 def test_rows_are_those_of_a_loop_over_events(seed: int, data: Data, tmp_path: Path) -> None:
     config = config_of(data)
-    events, videos, users = random_log(seed), random_videos(seed), random_users(seed)
+    events, videos, users = raw_log(seed)
 
     found = run(config, write_tables(tmp_path, events, videos, users), tmp_path / "out")
 

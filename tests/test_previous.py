@@ -8,13 +8,14 @@ import pytest
 
 from configs.errors import UserError
 from configs.kinds import Entity, Vocabulary
+from preprocessing.description.facts import origin_of
 from preprocessing.job import preprocess
 from preprocessing.sethash import differing, set_hashes
+from tests.decoded import Decoded
 from tests.raw_logs import (
     DAY_S,
     QUIET,
     START,
-    Decoded,
     config_of,
     features,
     random_log,
@@ -117,6 +118,16 @@ def test_rows_are_those_of_the_log_alone(continued: Decoded, alone: Decoded) -> 
     assert continued.manifest.assets_fingerprint != alone.manifest.assets_fingerprint
 
 
+def test_the_manifest_says_what_a_dataset_continues(
+    earlier: Decoded, continued: Decoded, alone: Decoded
+) -> None:
+    assert continued.manifest.previous == earlier.manifest.assets_fingerprint != ""
+    assert earlier.manifest.previous == alone.manifest.previous == ""
+    assert origin_of(alone.manifest) == []
+    (said,) = origin_of(continued.manifest)
+    assert earlier.manifest.assets_fingerprint[:12] in said and "--previous" in said
+
+
 def test_features_must_be_the_same(
     earlier: Decoded, late_tables: dict[str, str], tmp_path: Path
 ) -> None:
@@ -142,6 +153,8 @@ def test_a_window_gives_what_a_log_of_those_days_gives(tmp_path: Path) -> None:
     expected = make(cut, tmp_path / "b", data=small_data(partitions=7))
 
     assert differing(set_hashes(found.root), set_hashes(expected.root)) == []
+    assert (found.manifest.window_days, expected.manifest.window_days) == (3, 0)
+    assert origin_of(found.manifest) == ["Of the last 3 days of the log (--window_days)"]
     assert found.manifest.splits.validation_time == expected.manifest.splits.validation_time
     keys = ("event", "user_id", "video_id", "timestamp")
     for number in range(3):

@@ -12,16 +12,13 @@ from preprocessing import progress
 from preprocessing.job import preprocess
 from tests.raw_logs import (
     config_of,
-    random_log,
-    random_users,
-    random_videos,
+    raw_log,
     small_data,
-    write_tables,
 )
 
 
 def said_of_a_run(folder: Path, *, is_terminal: bool) -> str:
-    tables = write_tables(folder / "raw", random_log(3), random_videos(3), random_users(3))
+    tables = raw_log(3).write(folder / "raw")
     said = io.StringIO()
     display = Console(file=said, width=140, force_terminal=is_terminal)
     preprocess(config_of(small_data()), tables=tables, output=folder / "dataset", display=display)

@@ -20,17 +20,13 @@ from configs.errors import UserError
 from configs.schema import Config
 from preprocessing import runner_buffers
 from preprocessing.job import preprocess
+from tests.decoded import Decoded, run
 from tests.raw_logs import (
     QUIET,
-    Decoded,
     config_of,
-    random_log,
-    random_users,
-    random_videos,
-    run,
+    raw_log,
     small_data,
     write_lines,
-    write_tables,
 )
 
 LOOPBACK = "--environment_type=LOOPBACK"
@@ -44,8 +40,7 @@ def config() -> Config:
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("raw")
-    return write_tables(folder, random_log(5, events=300), random_videos(5), random_users(5))
+    return raw_log(5, events=300).write(tmp_path_factory.mktemp("raw"))
 
 
 @pytest.fixture(scope="module")

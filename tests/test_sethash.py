@@ -18,18 +18,15 @@ from preprocessing.features import Column
 from preprocessing.records import Values, encode_rows
 from preprocessing.sethash import SetHash, dataset_hash, differing, list_hashes, set_hashes
 from preprocessing.writer import write_file
+from tests.decoded import Decoded, run
 from tests.raw_logs import (
-    Decoded,
     config_of,
-    random_log,
-    random_users,
-    random_videos,
-    run,
+    raw_log,
     small_data,
     write_tables,
 )
 
-EVENTS, VIDEOS, USERS = random_log(7, events=400), random_videos(7), random_users(7)
+EVENTS, VIDEOS, USERS = raw_log(7, events=400)
 
 
 @pytest.fixture(scope="module")

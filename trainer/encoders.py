@@ -180,7 +180,7 @@ class LogZScoreEncoder(Encoder):
         """Takes `mean` and `std` of log(1 + x)."""
         super().__init__(name, feature)
         self.elapsed, self.is_item = feature.elapsed, feature.entity is Entity.ITEM
-        self.unit = feature.count.unit if feature.count is not None else 1
+        self.unit = feature.count.unit.size if feature.count is not None else 1
         self.mean, self.std = statistics["mean"], statistics["std"]
 
     def look_up(self, raw: Raw) -> tf.Tensor:

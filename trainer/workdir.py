@@ -31,6 +31,9 @@ def claim(work: Path, config: Config, dataset: Dataset) -> None:
         "dataset": str(dataset.root.resolve()),
         "spec_fingerprint": dataset.manifest.spec_fingerprint,
         "assets_fingerprint": dataset.manifest.assets_fingerprint,
+        # Not compared: they say what the dataset was made of.
+        "window_days": dataset.manifest.window_days,
+        "previous": dataset.manifest.previous,
     }
     path = work / RUN_FILE
     if path.exists():

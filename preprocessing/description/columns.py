@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from configs.kinds import Cyclical, Feature, Period, Unit
 from preprocessing.features import (
     ITEM,
     LABEL_COLUMNS,
@@ -17,6 +18,7 @@ from preprocessing.features import (
     DType,
     FeatureSpec,
     columns_of,
+    counts_of,
     default_of,
 )
 
@@ -30,6 +32,18 @@ class Stored(enum.Enum):
     STATISTICS = "item statistics"  # one value an item and day
 
 
+class Shown(enum.Enum):
+    """What a column's values are shown as, and compared by."""
+
+    CATEGORY = "category"
+    NUMBER = "number"
+    ELAPSED = "time before the row"
+    DELAY = "time after the row"
+    HOUR = "hour of the day, UTC"
+    WEEKDAY = "day of the week, UTC"
+    LENGTH = "items in the list"  # whose catalog ids are names and no numbers
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
     """One column to describe.
@@ -40,8 +54,8 @@ class Described:
         group: whom it describes: `user`, `context`, `item` or `label`.
         stored: where its values are.
         column: as it is stored there.
-        is_time: whether values are UTC seconds; they are shown as days before the row.
-        is_item: whether values are catalog ids, which mean nothing in another dataset.
+        shown: what is made of its values.
+        unit: of a number that is a sum over events, which is shown in it.
         missing: the value of a scalar that stands for none; None if every value is one.
     """
 
@@ -50,14 +64,19 @@ class Described:
     group: str
     stored: Stored
     column: Column
-    is_time: bool
-    is_item: bool
+    shown: Shown
+    unit: Unit
     missing: bytes | int | float | None
 
     @property
     def is_category(self) -> bool:
         """Whether values are compared by name and not by size."""
-        return self.column.dtype is DType.BYTES
+        return self.shown is Shown.CATEGORY
+
+    @property
+    def is_row_time(self) -> bool:
+        """Whether it follows from when rows are: splits, cut by time, differ in it by design."""
+        return self.stored is Stored.ROW and self.column.name == TIMESTAMP
 
     def is_missing(self) -> pl.Expr:
         """Boolean by row: no value, an empty list, or a vector of zeros."""
@@ -72,6 +91,8 @@ class Described:
         missing = self.missing.decode() if isinstance(self.missing, bytes) else self.missing
         return values == missing
 
+
+_PLAIN = Unit(1, "")
 
 _LABELS_MISSING: dict[str, bytes | int | float] = {
     "feature_time": 0,
@@ -89,7 +110,8 @@ def described_columns(spec: FeatureSpec) -> tuple[Described, ...]:
     of_catalog = {c.name: c for c in spec.catalog_columns}
     found = []
     for name, feature in spec.features.items():
-        columns = [c for c in columns_of(name, feature) if c.name != TIMESTAMP]
+        columns = columns_of(name, feature)
+        counts = counts_of(name, feature)
         for declared in columns:
             # Rows name a history's items by catalog id: `x_item` for a request's `x_item_id`.
             as_id = declared.name.removesuffix("_id")
@@ -109,11 +131,8 @@ def described_columns(spec: FeatureSpec) -> tuple[Described, ...]:
             if place is None:  # made in the graph, of columns that are described by themselves
                 continue
             stored, column = place
-            # An int64 is a time where logs hold it, and a number of something where it is computed.
-            is_time = column.dtype is DType.INT64 and (
-                feature.column != "" or column.name.endswith(f"_{TIMESTAMP}")
-            )
-            is_number_of = column.dtype is DType.INT64 and not is_time
+            shown = _shown(feature, declared, column)
+            is_number_of = column.dtype is DType.INT64 and shown is Shown.NUMBER
             found.append(
                 Described(
                     name=name if len(columns) == 1 else f"{name}: {column.name}",
@@ -121,8 +140,8 @@ def described_columns(spec: FeatureSpec) -> tuple[Described, ...]:
                     group=feature.entity.value,
                     stored=stored,
                     column=column,
-                    is_time=is_time,
-                    is_item=column.name != declared.name,
+                    shown=shown,
+                    unit=counts[declared.name].unit if declared.name in counts else _PLAIN,
                     missing=None if is_number_of else default_of(column),
                 )
             )
@@ -133,11 +152,33 @@ def described_columns(spec: FeatureSpec) -> tuple[Described, ...]:
             group="label",
             stored=Stored.LABEL,
             column=column,
-            is_time=column.name.endswith("_time"),
-            is_item=column.name.endswith(f"_{ITEM}"),
+            shown=_shown_label(column),
+            unit=_PLAIN,
             missing=_LABELS_MISSING.get(column.name),
         )
         for column in (*LABEL_COLUMNS, *spec.negative_columns)
         if column.name not in (ITEM, "day")
     )
     return (*found, *labels)
+
+
+def _shown(feature: Feature, declared: Column, stored: Column) -> Shown:
+    if stored.name != declared.name:  # rows hold catalog ids where a request holds video ids
+        return Shown.LENGTH
+    if isinstance(feature, Cyclical):
+        return Shown.HOUR if feature.period is Period.DAY else Shown.WEEKDAY
+    if stored.dtype is DType.BYTES:
+        return Shown.CATEGORY
+    # An int64 is a time where logs hold it, and a number of something where it is computed.
+    is_time = feature.column != "" or stored.name.endswith(f"_{TIMESTAMP}")
+    return Shown.ELAPSED if stored.dtype is DType.INT64 and is_time else Shown.NUMBER
+
+
+def _shown_label(column: Column) -> Shown:
+    if column.name.endswith(f"_{ITEM}"):
+        return Shown.LENGTH
+    if column.dtype is DType.BYTES:
+        return Shown.CATEGORY
+    if column.name == "label_time":
+        return Shown.DELAY
+    return Shown.ELAPSED if column.name.endswith("_time") else Shown.NUMBER

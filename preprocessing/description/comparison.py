@@ -34,7 +34,7 @@ class Comparison:
 
     Attributes:
         other: the other dataset.
-        drifts: of train rows, by described name, for columns that both have; not of catalog ids.
+        drifts: of train rows, by described name, for columns that both have.
         only_here: described names that the other lacks.
         only_there: described names that this one lacks.
         counters: name, count there, count here.
@@ -67,11 +67,10 @@ def compare(this: Description, other: Description, config: Describe) -> Comparis
     shared = [
         n for n in here if n in there and here[n].described.column == there[n].described.column
     ]
-    comparable = [n for n in shared if not here[n].described.is_item]
     counters = [flat_counters(each.manifest.counters) for each in (other, this)]
     return Comparison(
         other=other,
-        drifts={name: drift(there[name].train, here[name].train, config) for name in comparable},
+        drifts={name: drift(there[name].train, here[name].train, config) for name in shared},
         only_here=tuple(n for n in here if n not in shared),
         only_there=tuple(n for n in there if n not in shared),
         counters=tuple(

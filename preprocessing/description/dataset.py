@@ -36,7 +36,8 @@ class FeatureDescription:
         described: the column.
         train: over train rows.
         test: over the test split's labels; None for what queries do not hold.
-        drift: from train to test; None without test or without rows in either.
+        drift: from train to test; None without test, and for the row's own time, by which they
+            were cut.
     """
 
     described: Described
@@ -218,7 +219,7 @@ def _feature(
         described=each,
         train=train,
         test=test,
-        drift=None if test is None else drift(train, test, config),
+        drift=None if test is None or each.is_row_time else drift(train, test, config),
     )
 
 

@@ -4,7 +4,6 @@ Titles, categories and ids come from logs, which anybody may have written to: th
 all text, and the page's own policy forbids scripts and whatever is not in the file.
 """
 
-import datetime
 import os
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from configs.schema import Describe
 from preprocessing.description import plots
 from preprocessing.description.comparison import Comparison, flat_counters
 from preprocessing.description.dataset import Description, FeatureDescription
+from preprocessing.description.facts import facts_of, meaning_of, origin_of, utc
 from preprocessing.description.statistics import MAX_VALUES, Summary
-from preprocessing.features import SECONDS_PER_DAY
 
 _TEMPLATE = "page.html.j2"
 _BARS = 8  # the vocabularies are below in full length
@@ -37,8 +36,6 @@ def render(description: Description, comparison: Comparison | None, config: Desc
         "count": _count,
         "share": _share,
         "time": utc,
-        "number": number,
-        "elapsed": elapsed,
     }
     others = {}
     if comparison is not None:
@@ -52,6 +49,7 @@ def render(description: Description, comparison: Comparison | None, config: Desc
         other=_other_name(description, comparison),
         config=config,
         colors=plots.COLORS,
+        origin=origin_of(description.manifest),
         counters=list(flat_counters(description.manifest.counters).items()),
         features=_groups([_card(f, others, config) for f in description.features]),
         drifts=_drifts(description, comparison),
@@ -92,14 +90,15 @@ def _card(
         other = None
     sets = [("train", feature.train), ("test", feature.test), ("other", other)]
     present = [(which, summary) for which, summary in sets if summary is not None]
-    bars = _bars(present, config.head) if feature.described.is_category else []
+    described = feature.described
+    bars = _bars(present, config.head) if described.is_category else []
     return {
         "feature": feature,
         "sets": present,
+        "meaning": meaning_of(described),
+        "facts": [(which, summary, facts_of(described, summary)) for which, summary in present],
         "plot": Markup(
-            plots.histogram(present, bins=config.bins, is_time=feature.described.is_time)
-            if not feature.described.is_category
-            else ""
+            "" if described.is_category else plots.histogram(present, described, bins=config.bins)
         ),
         "bars": bars,
         "widest": max((share for _, shares in bars for _, share in shares), default=1.0),
@@ -147,23 +146,3 @@ def _share(value: float) -> str:
     if 0.0 < value < 0.0005:
         return "< 0.1 %"
     return f"{100 * value:.1f} %"
-
-
-def number(value: float) -> str:
-    """A number of some feature, short."""
-    if value == round(value) and abs(value) < 1e9:
-        return f"{value:,.0f}"
-    return f"{value:,.1f}" if 100 <= abs(value) < 1e9 else f"{value:.3g}"
-
-
-def elapsed(days: float) -> str:
-    """A length of time, short."""
-    for unit, seconds in (("d", SECONDS_PER_DAY), ("h", 3_600), ("min", 60)):
-        if abs(days) * SECONDS_PER_DAY >= seconds:
-            return f"{number(days * SECONDS_PER_DAY / seconds)} {unit}"
-    return f"{number(round(days * SECONDS_PER_DAY))} s"
-
-
-def utc(seconds: int) -> str:
-    """UTC seconds as a date and time."""
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -16,6 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from preprocessing.description.columns import Described, Shown
+from preprocessing.description.facts import WEEKDAYS, cycle_edges, meaning_of
 from preprocessing.description.positives import SPLITS, Positives
 from preprocessing.description.statistics import Summary
 from preprocessing.features import SECONDS_PER_DAY
@@ -38,15 +40,16 @@ _UNITS = (
 _EPOCH = datetime.date(1970, 1, 1)
 
 
-def histogram(summaries: Sequence[tuple[str, Summary]], *, bins: int, is_time: bool) -> str:
+def histogram(summaries: Sequence[tuple[str, Summary]], described: Described, *, bins: int) -> str:
     """Numbers of several sets of rows over one axis, as shares of each set's values.
 
     Args:
         summaries: name (of `COLORS`) and summary, the first filled; those without values are left
             out.
-        bins: at most so many; of whole numbers each holds equally many. What is beyond the
-            0.5 % and 99.5 % quantiles stands in the first and the last.
-        is_time: whether numbers are days before the row, drawn in the unit that fits them.
+        described: the column. Times before the row are drawn in the unit that fits them, times of
+            day or week by the hour or the day.
+        bins: of all others: at most so many; of whole numbers each holds equally many. What is
+            beyond the 0.5 % and 99.5 % quantiles stands in the first and the last.
 
     Returns:
         An `svg` element; empty if there is no value.
@@ -54,16 +57,20 @@ def histogram(summaries: Sequence[tuple[str, Summary]], *, bins: int, is_time: b
     drawn = [(name, s.numbers) for name, s in summaries if s.numbers is not None and len(s.numbers)]
     if not drawn:
         return ""
+    if described.shown in (Shown.HOUR, Shown.WEEKDAY):
+        return _cycle(drawn, described.shown)
     low, high = _range(drawn)
-    label = ""
-    if is_time:
+    label = meaning_of(described)
+    if described.shown in (Shown.ELAPSED, Shown.DELAY):
         unit, seconds = _unit(max(abs(low), abs(high)))
         drawn = [(name, values * SECONDS_PER_DAY / seconds) for name, values in drawn]
-        (low, high), label = _range(drawn), f"{unit} before the row"
+        (low, high), label = _range(drawn), label.replace("time", unit)
     whole = all(np.array_equal(values, np.round(values)) for _, values in drawn)
     logarithmic = _is_long_tailed(drawn[0][1], low, high) and not (whole and high - low < bins)
     if logarithmic:
         edges = np.linspace(np.log1p(low), np.log1p(high), bins + 1)
+        if whole:  # Each bin about one whole number at least, or most would be empty.
+            edges = np.log1p(np.append(np.unique(np.round(np.expm1(edges))) - 0.5, high + 0.5))
     elif whole:  # Bins that hold differently many whole numbers would draw a comb.
         step = np.ceil((high - low + 1) / bins)
         edges = np.arange(low - 0.5, high + step, step)
@@ -73,15 +80,44 @@ def histogram(summaries: Sequence[tuple[str, Summary]], *, bins: int, is_time: b
     for place, (name, values) in enumerate(drawn):
         clipped = np.clip(values, low, high)
         x = np.log1p(clipped) if logarithmic else clipped
-        shares = np.histogram(x, edges)[0] / len(values)
-        if place == 0:
-            axes.stairs(shares, edges, fill=True, color=COLORS[name], alpha=0.55)
-        else:
-            axes.stairs(shares, edges, color=COLORS[name], linewidth=1.3)
+        _stairs(axes, np.histogram(x, edges)[0] / len(values), edges, name, is_filled=place == 0)
     if logarithmic:
         _log1p_ticks(axes, low, high)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6))
+    return _shares(figure, axes, label)
+
+
+def _cycle(drawn: Sequence[tuple[str, npt.NDArray[np.float64]]], shown: Shown) -> str:
+    edges = cycle_edges(shown)
+    figure, axes = _figure(width=3.6, height=1.35)
+    for place, (name, values) in enumerate(drawn):
+        shares = np.histogram(values, edges)[0] / len(values)
+        _stairs(axes, shares, edges, name, is_filled=place == 0)
+    if shown is Shown.WEEKDAY:
+        axes.set_xticks(edges[:-1] + 0.5, WEEKDAYS)
+        axes.tick_params(axis="x", length=0)
+    else:
+        axes.set_xticks(edges[::6])
+    axes.set_ylim(bottom=0.0)
+    return _shares(figure, axes, shown.value)
+
+
+def _stairs(
+    axes: Axes,
+    shares: npt.NDArray[np.float64],
+    edges: npt.NDArray[np.float64],
+    name: str,
+    *,
+    is_filled: bool,
+) -> None:
+    if is_filled:
+        axes.stairs(shares, edges, fill=True, color=COLORS[name], alpha=0.55)
+    else:
+        axes.stairs(shares, edges, color=COLORS[name], linewidth=1.3)
+
+
+def _shares(figure: Figure, axes: Axes, label: str) -> str:
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.yaxis.set_major_locator(MaxNLocator(2))
     axes.set_xlabel(label)

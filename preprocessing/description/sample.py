@@ -70,7 +70,8 @@ def read_set(
     names[TIMESTAMP] = Column(name=TIMESTAMP, dtype=DType.INT64)
     names |= {c.name: c for c in (*columns, item_column)}
     to_read = tuple(names.values())
-    missing = dict.fromkeys((d.column.name for d in described), 0)
+    lacks = {d.column.name: d.is_missing() for d in described}
+    missing = dict.fromkeys(lacks, 0)
     item_count = np.zeros(manifest.rows("catalog") + 1, np.int64)
     reservoir = Reservoir(sample_rows)
     total = 0
@@ -78,8 +79,8 @@ def read_set(
         rows = 0
         for block in read_rows(root / file.name, to_read):
             rows += len(block)
-            counted = block.select(d.is_missing().sum().alias(d.column.name) for d in described)
-            for name, count in (counted.row(0, named=True) if described else {}).items():
+            counted = block.select(lack.sum().alias(name) for name, lack in lacks.items())
+            for name, count in (counted.row(0, named=True) if lacks else {}).items():
                 missing[name] += count
             items = block[item_column.name]
             flat = items.explode().drop_nulls() if item_column.is_ragged else items

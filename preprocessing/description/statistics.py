@@ -6,13 +6,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from preprocessing.description.columns import Described
+from preprocessing.description.columns import Described, Shown
 from preprocessing.features import SECONDS_PER_DAY, TIMESTAMP
 
 MAX_VALUES = 1_000_000
 """Of lists and vectors, whose sample would be many times as large, so many values are kept."""
 
 _SEED = 17
+_EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday; Monday is 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +22,8 @@ class Summary:
 
     Attributes:
         missing_share: of rows without a value.
-        numbers: float64, sampled values, ascending, those of missing rows left out; None for
-            categories.
+        numbers: float64, sampled values as they are shown, ascending, those of missing rows left
+            out; None for categories. Hours lie in [0, 24), days of the week in [0, 7).
         categories: `value`, `count` of sampled values, most frequent first, ties by value; None
             for numbers.
         mean_length: of a list, over sampled rows.
@@ -68,8 +69,11 @@ def summarize(described: Described, rows: pl.DataFrame, *, missing_share: float)
     if column.is_ragged:
         lengths = rows[column.name].list.len()
         mean_length = float(np.mean(lengths.to_numpy())) if len(lengths) else 0.0
-    present = rows.filter(~described.is_missing()).select(TIMESTAMP, column.name)
-    if column.is_ragged or column.length is not None:
+    names = list(dict.fromkeys((TIMESTAMP, column.name)))  # which is one for the row's own time
+    present = rows.filter(~described.is_missing()).select(names)
+    if described.shown is Shown.LENGTH:
+        present = present.with_columns(pl.col(column.name).list.len())
+    elif column.is_ragged or column.length is not None:
         present = present.explode(column.name).drop_nulls()
         if len(present) > MAX_VALUES:
             present = present.sample(MAX_VALUES, seed=_SEED)
@@ -80,11 +84,23 @@ def summarize(described: Described, rows: pl.DataFrame, *, missing_share: float)
             categories=counts.sort(["count", "value"], descending=[True, False]),
             mean_length=mean_length,
         )
-    values = present[column.name].cast(pl.Float64)
-    if described.is_time:
-        values = (present[TIMESTAMP].cast(pl.Float64) - values) / SECONDS_PER_DAY
+    values = _as_shown(described, present[column.name], present[TIMESTAMP])
     return Summary(
         missing_share=missing_share,
         numbers=np.sort(values.to_numpy()),
         mean_length=mean_length,
     )
+
+
+def _as_shown(described: Described, values: pl.Series, timestamp: pl.Series) -> pl.Series:
+    values = values.cast(pl.Float64)
+    match described.shown:
+        case Shown.ELAPSED:
+            return (timestamp.cast(pl.Float64) - values) / SECONDS_PER_DAY
+        case Shown.DELAY:
+            return (values - timestamp.cast(pl.Float64)) / SECONDS_PER_DAY
+        case Shown.HOUR:
+            return values % SECONDS_PER_DAY / 3_600
+        case Shown.WEEKDAY:
+            return (values / SECONDS_PER_DAY + _EPOCH_WEEKDAY) % 7
+    return values / described.unit.size

@@ -6,13 +6,15 @@ from rich.text import Text
 
 from preprocessing.description.comparison import Comparison, flat_counters
 from preprocessing.description.dataset import Description
-from preprocessing.description.page import elapsed, number, utc
+from preprocessing.description.facts import origin_of, sentence, utc
 
 _HEAD = 5
 
 
 def show(description: Description, comparison: Comparison | None, display: Console) -> None:
     """Prints counters, splits, features, vocabularies, and what is warned of."""
+    for line in origin_of(description.manifest):
+        display.print(plain(line))
     display.print(_counters(description, comparison))
     display.print(_splits(description))
     display.print(_features(description, comparison))
@@ -61,7 +63,7 @@ def _splits(description: Description) -> Table:
 
 
 def _features(description: Description, comparison: Comparison | None) -> Table:
-    names = ["feature", "kind", "most frequent, or 1 % / median / 99 %"]
+    names = ["feature", "kind", "most frequent, most and fewest, or 1 % / median / 99 %"]
     table = _table("Features", *names, "missing", "in test", "drift", left=3)
     if comparison is not None:
         table.add_column("from other", justify="right")
@@ -70,15 +72,11 @@ def _features(description: Description, comparison: Comparison | None) -> Table:
         drifts = [feature.drift]
         if comparison is not None:
             drifts.append(comparison.drifts.get(name))
-        short = elapsed if feature.described.is_time else number
-        quantiles = " / ".join(short(value) for value in feature.train.quantiles())
-        if quantiles and feature.described.is_time:
-            quantiles += " before the row"
-        head = ", ".join(f"{value} {share:.0%}" for value, share in feature.train.head(3))
+        head = ", ".join(f"{value} {_share(share)}" for value, share in feature.train.head(3))
         table.add_row(
             plain(name),
             feature.described.kind,
-            plain(quantiles or head),
+            plain(sentence(feature.described, feature.train) or head),
             f"{feature.train.missing_share:.1%}",
             "–" if feature.test is None else f"{feature.test.missing_share:.1%}",
             *(
@@ -90,6 +88,10 @@ def _features(description: Description, comparison: Comparison | None) -> Table:
             ),
         )
     return table
+
+
+def _share(value: float) -> str:
+    return "< 1%" if 0.0 < value < 0.005 else f"{value:.0%}"
 
 
 def _vocabularies(description: Description, comparison: Comparison | None) -> Table:
