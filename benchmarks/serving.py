@@ -95,7 +95,7 @@ def _in_process(directory: Path) -> tuple[list[bytes], Callable[[int], Any]]:
     from serving.saved_model import SavedModel
     from serving.warmup import WARMUP_FILE
 
-    model = SavedModel(directory)
+    model = SavedModel(directory, intra_op_threads=1)
     signature = model.signatures["serving_default"]
     requests, arrays = [], []
     path = directory / WARMUP_FILE

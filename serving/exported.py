@@ -108,7 +108,10 @@ class ExportedModel(tf.Module):
         with tf.control_dependencies([found] if found is not None else []):
             row = tf.maximum(ids - 1, 0)
         num_indexed = self.store.num_indexed
-        indexed = tf.gather(self.searcher.vectors, tf.minimum(row, num_indexed - 1))
+        # Read whole, which costs nothing: to gather from the variable itself would mark it as one
+        # that rows are written to, and each later read of it, by any request, would copy it.
+        vectors = self.searcher.vectors.read_value()
+        indexed = tf.gather(vectors, tf.minimum(row, num_indexed - 1))
         # One row of zeros before the fresh ones, which may be none.
         fresh = tf.pad(self.store.fresh_vectors, [[1, 0], [0, 0]])
         fresh = tf.gather(fresh, tf.maximum(row - num_indexed + 1, 0))

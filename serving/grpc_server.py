@@ -4,6 +4,7 @@ import errno
 import socket
 from collections.abc import Callable
 from concurrent import futures
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -20,10 +21,14 @@ from serving.versions import VersionStatus, VersionWatcher
 if TYPE_CHECKING:
     from grpc_health.v1.health import HealthServicer
 
+    from serving.batching import Batcher
     from serving.saved_model import SavedModel
+    from serving.unary_method import UnaryMethod
 
 _DRAIN_TIMEOUT_S = 30.0
 _MIB = 2**20
+# Of all methods but Predict: status, metadata, health and reflection.
+_OTHER_METHODS_THREADS = 8
 
 
 class Server:
@@ -57,7 +62,7 @@ class Server:
         tls = _tls(options)
         self._options = options
         self._grpc_server = grpc.server(
-            futures.ThreadPoolExecutor(options.grpc_workers, thread_name_prefix="grpc"),
+            futures.ThreadPoolExecutor(_OTHER_METHODS_THREADS, thread_name_prefix="grpc"),
             options=[
                 # Two servers would share a port without a word.
                 ("grpc.so_reuseport", 0),
@@ -75,9 +80,11 @@ class Server:
                 self._free_port()
                 raise
         self._health: HealthServicer | None = None
+        self._batcher: Batcher | None = None
+        self._predict: UnaryMethod | None = None
         self._versions: VersionWatcher[SavedModel] = VersionWatcher(
             options.model_base_path,
-            load=_load,
+            load=partial(_load, intra_op_threads=options.tensorflow_intra_op_parallelism),
             poll_interval_s=options.poll_interval_s,
             only=options.version,
             on_status=on_status,
@@ -112,8 +119,13 @@ class Server:
         from serving.limits import Limits
         from serving.metrics import Metrics
         from serving.model_service import MODEL_SERVICE, ModelService
-        from serving.prediction_service import PREDICTION_SERVICE, PredictionService
+        from serving.prediction_service import (
+            PREDICT_METHOD,
+            PREDICTION_SERVICE,
+            PredictionService,
+        )
         from serving.rest_api import RestApi
+        from serving.unary_method import UnaryMethod
 
         try:
             self._versions.start()
@@ -128,17 +140,23 @@ class Server:
             max_history_length=self._options.max_history_length,
             max_exclusions=self._options.max_exclusions,
         )
-        batcher = (
-            Batcher(
-                max_rows=self._options.batch_max_rows,
-                timeout_s=1e-3 * self._options.batch_timeout_ms,
-                on_batch=metrics.batch,
-            )
-            if self._options.batch_max_rows
-            else None
+        self._batcher = Batcher(
+            max_rows=self._options.max_batch_size,
+            timeout_s=1e-3 * self._options.batch_timeout_ms,
+            runs=self._options.num_batch_threads,
+            on_run=metrics.run,
         )
         prediction = PredictionService(
-            self._options.model_name, self._versions, metrics, limits=limits, batcher=batcher
+            self._options.model_name, self._versions, metrics, limits=limits, batcher=self._batcher
+        )
+        self._predict = UnaryMethod(
+            self._grpc_server,
+            PREDICT_METHOD,
+            prediction.predict,
+            self._batcher.run_some,
+            # One more than run, so that there is always one that receives or refuses.
+            threads=self._options.num_batch_threads + 1,
+            max_concurrent=self._options.max_concurrent_requests,
         )
         status = ModelService(self._options.model_name, self._versions)
         self._grpc_server.add_generic_rpc_handlers(
@@ -154,6 +172,7 @@ class Server:
         for service in (health.OVERALL_HEALTH, *services):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self._grpc_server.start()
+        self._predict.start()
         if self._rest:
             self._rest.start(RestApi(prediction, status, metrics))
 
@@ -165,6 +184,10 @@ class Server:
         if self._rest:
             self._rest.stop(grace_s=_DRAIN_TIMEOUT_S)
         stopping.wait()
+        if self._predict:
+            self._predict.stop()
+        if self._batcher:
+            self._batcher.close()
         self._versions.stop()
 
     def __enter__(self) -> Self:
@@ -197,13 +220,13 @@ def _bytes_or_no_limit(mib: int | None) -> int:
     return -1 if mib is None else mib * _MIB
 
 
-def _load(directory: Path) -> "SavedModel":
+def _load(directory: Path, *, intra_op_threads: int) -> "SavedModel":
     """A warmed-up version."""
     # Not at the top, for TensorFlow takes seconds to import.
     from serving.saved_model import SavedModel
     from serving.warmup import warm_up
 
-    model = SavedModel(directory)
+    model = SavedModel(directory, intra_op_threads=intra_op_threads)
     try:
         warm_up(model, directory)
     except Exception:

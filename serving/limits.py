@@ -1,8 +1,8 @@
 """How much one request may ask for."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import grpc
 
@@ -24,22 +24,21 @@ class Limits:
     max_history_length: int | None = None
     max_exclusions: int | None = None
 
-    def check(self, name: str, shape: Any) -> None:
+    def check(self, name: str, shape: Sequence[int]) -> None:
         """Refuses what is too large, before it is decoded: a small message may state a huge shape.
 
         Args:
             name: of the input.
-            shape: its TensorShapeProto.
+            shape: as the request states it.
 
         Raises:
             RequestError: INVALID_ARGUMENT, for the same request will not do later either.
         """
-        sizes = [dimension.size for dimension in shape.dim]
-        if not sizes:
+        if not shape:
             return
-        _check(name, "rows", sizes[0], "max_batch", self.max_batch)
+        _check(name, "rows", shape[0], "max_batch", self.max_batch)
         # The product: a tensor of too high a rank is refused too, but only once it is decoded.
-        values = math.prod(sizes[1:])
+        values = math.prod(shape[1:])
         if name == EXCLUDE_ITEM_ID:
             _check(name, "values in a row", values, "max_exclusions", self.max_exclusions)
         else:

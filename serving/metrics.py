@@ -4,14 +4,12 @@ Source: tensorflow_serving/servables/tensorflow/util.cc (names, labels, buckets)
 tensorflow_serving/util/prometheus_exporter.cc (the spelling: '/' becomes ':').
 """
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import grpc
 import prometheus_client
 
+from serving.batching import Run
 from serving.request_errors import RequestError
 
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_PLAIN_0_0_4
@@ -83,13 +81,13 @@ class Metrics:
         )
         self._batch_rows = prometheus_client.Histogram(
             "streamrec_batch_rows",
-            "Rows of each run of concurrent requests, where they are batched.",
+            "Rows of each run of the graph.",
             buckets=_ROWS_BUCKETS,
             registry=self._registry,
         )
         self._queue_s = prometheus_client.Histogram(
             "streamrec_batch_queue_seconds",
-            "How long the first request of a batch waited for others.",
+            "How long the first request of a run waited.",
             buckets=_LATENCY_BUCKETS_S,
             registry=self._registry,
         )
@@ -97,35 +95,43 @@ class Metrics:
             "streamrec_requests_in_flight", "Predicts being answered.", registry=self._registry
         )
 
-    @contextmanager
-    def predict(self, entrypoint: str) -> Iterator[None]:
-        """Counts one Predict, refused or not; `entrypoint` is GRPC or REST."""
-        started_at = time.perf_counter()
-        status = grpc.StatusCode.INTERNAL
+    def begun(self) -> None:
+        """Counts a Predict that was received."""
         self._in_flight.inc()
-        try:
-            yield
-            status = grpc.StatusCode.OK
-        except RequestError as error:
-            status = error.code
-            raise
-        finally:
-            self._in_flight.dec()
-            elapsed_us = 1e6 * (time.perf_counter() - started_at)
-            self._counts(self._model_name, status.name).inc()
-            self._latencies_us(self._model_name, "Predict", entrypoint, status.name).observe(
-                elapsed_us
-            )
 
-    def answered(self, signature: str, *, rows: int, elapsed_s: float) -> None:
-        """Counts an answer of a signature that the model has."""
-        self._rows(signature).observe(rows)
-        self._latencies_s(signature).observe(elapsed_s)
+    def ended(
+        self,
+        entrypoint: str,
+        error: Exception | None,
+        *,
+        signature: str,
+        rows: int,
+        elapsed_s: float,
+    ) -> None:
+        """Counts a Predict that is answered or refused.
 
-    def batch(self, rows: int, waited_s: float) -> None:
-        """Counts one run of concurrent requests."""
-        self._batch_rows.observe(rows)
-        self._queue_s.observe(waited_s)
+        Args:
+            entrypoint: GRPC or REST.
+            error: why it was refused; a `RequestError` has its code, anything else is INTERNAL.
+            signature: that answered; only of one that the model has.
+            rows: of the request.
+            elapsed_s: since it was received.
+        """
+        self._in_flight.dec()
+        if error is None:
+            status = "OK"
+            self._rows(signature).observe(rows)
+            self._latencies_s(signature).observe(elapsed_s)
+        else:
+            code = error.code if isinstance(error, RequestError) else grpc.StatusCode.INTERNAL
+            status = code.name
+        self._counts(self._model_name, status).inc()
+        self._latencies_us(self._model_name, "Predict", entrypoint, status).observe(1e6 * elapsed_s)
+
+    def run(self, run: Run) -> None:
+        """Counts one run of the graph."""
+        self._batch_rows.observe(run.rows)
+        self._queue_s.observe(run.waited_s)
 
     def page(self) -> bytes:
         """Everything, in Prometheus's text format."""

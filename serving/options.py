@@ -1,6 +1,7 @@
 """What a server can be told: each option with its default, its bounds and its flag's text, once."""
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -40,9 +41,6 @@ class ServerOptions:
         least=-1,
         most=65535,
     )
-    grpc_workers: int = _option(
-        8, "gRPC requests that run at the same time; others wait.", least=1, most=1024
-    )
     max_concurrent_requests: int | None = _option(
         256, "gRPC requests running or waiting; one more gets RESOURCE_EXHAUSTED at once.", least=1
     )
@@ -58,11 +56,20 @@ class ServerOptions:
     max_exclusions: int | None = _option(
         10_000, "Items in a row that a request leaves out (exclude_item_id).", least=1
     )
-    batch_max_rows: int | None = _option(
-        None, "Rows of concurrent requests to run together; without it each runs alone.", least=2
+    num_batch_threads: int = _option(
+        os.cpu_count() or 1,
+        "Runs of the graph at the same time; requests that come meanwhile wait.",
+        least=1,
+        most=1024,
+    )
+    max_batch_size: int = _option(
+        32, "Rows of waiting requests to run together; 1 runs each alone.", least=1
     )
     batch_timeout_ms: float = _option(
-        1.0, "How long the first request of a batch waits for others.", least=0.01, most=1000
+        0.0, "How long a run waits for more rows than it has.", least=0, most=1000
+    )
+    tensorflow_intra_op_parallelism: int = _option(
+        1, "Threads that one operation may use; 0 lets TensorFlow take every core.", least=0
     )
     poll_interval_s: float = _option(
         1.0, "Seconds between looks for new versions.", least=0.01, most=3600

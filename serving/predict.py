@@ -5,6 +5,7 @@ tensorflow/cc/saved_model/util.cc; the texts are those of TF Serving 2.20.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -12,11 +13,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from serving.batching import Batcher
 from serving.limits import Limits
 from serving.request_errors import RequestError
 from serving.saved_model import SavedModel, Signature
-from serving.tensor_codec import decode_tensor, dtype_name, encode_tensor
+from serving.tensor_codec import decode_tensor, dtype_name, encode_tensor, shape_of
 
 DEFAULT_SIGNATURE_NAME = "serving_default"
 
@@ -33,23 +33,43 @@ def _braces(names: Collection[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"
 
 
-def predict(
-    model: SavedModel,
-    request: predict_pb2.PredictRequest,
-    *,
-    limits: Limits | None = None,
-    batcher: Batcher | None = None,
-) -> predict_pb2.PredictResponse:
-    """The answer of the request's signature; of its model_spec, the signature's name only.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedPredict:
+    """A request that fits its signature.
 
-    Args:
-        model: what answers.
-        request: inputs by name.
-        limits: on the request's size; None: none.
-        batcher: runs the request together with others; None: it runs alone.
+    Attributes:
+        signature_name: which one.
+        signature: what to run.
+        arrays: to run it on.
+        wanted: positions of the outputs to answer with.
+    """
+
+    signature_name: str
+    signature: Signature
+    arrays: list[np.ndarray]
+    wanted: Sequence[int]
+
+    def response(self, outputs: Sequence[np.ndarray]) -> predict_pb2.PredictResponse:
+        """The answer made of the run's outputs; of its model_spec, the signature's name only."""
+        signature = self.signature
+        response = predict_pb2.PredictResponse()
+        response.model_spec.signature_name = self.signature_name
+        for position in self.wanted:
+            encode_tensor(
+                outputs[position],
+                signature.output_dtypes[position],
+                response.outputs[signature.output_names[position]],
+            )
+        return response
+
+
+def prepare(
+    model: SavedModel, request: predict_pb2.PredictRequest, limits: Limits
+) -> PreparedPredict:
+    """Checks a request and decodes its inputs.
 
     Raises:
-        RequestError: the request does not fit the signature, or an op refuses it.
+        RequestError: the request does not fit the signature, or is over a limit.
     """
     signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE_NAME
     signature = model.signatures.get(signature_name)
@@ -58,25 +78,35 @@ def predict(
             grpc.StatusCode.FAILED_PRECONDITION,
             f'Serving signature key "{signature_name}" not found.',
         )
-    arrays = _input_arrays(signature, request.inputs, limits or Limits())
+    arrays = _input_arrays(signature, request.inputs, limits)
     wanted = _wanted_outputs(signature, request.output_filter)
     _check_dtypes(signature, request.inputs)
-    try:
-        outputs = batcher.run(signature, arrays) if batcher else signature.run(*arrays)
-    except tf.errors.OpError as error:
+    return PreparedPredict(
+        signature_name=signature_name, signature=signature, arrays=arrays, wanted=wanted
+    )
+
+
+def as_refusal(error: Exception) -> Exception:
+    """For a run that ended in `error`: the refusal, where an op refused, or the bug as it is."""
+    if isinstance(error, tf.errors.OpError):
         code = _CODES[error.error_code]
-        if code in _BUGS:
-            raise
-        raise RequestError(code, error.message) from error
-    response = predict_pb2.PredictResponse()
-    response.model_spec.signature_name = signature_name
-    for position in wanted:
-        encode_tensor(
-            outputs[position],
-            signature.output_dtypes[position],
-            response.outputs[signature.output_names[position]],
-        )
-    return response
+        if code not in _BUGS:
+            return RequestError(code, error.message)
+    return error
+
+
+def predict(model: SavedModel, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+    """Prepares, runs and answers a request, alone and whatever its size.
+
+    Raises:
+        RequestError: the request does not fit the signature, or an op refuses it.
+    """
+    prepared = prepare(model, request, Limits())
+    try:
+        outputs = prepared.signature.run(*prepared.arrays)
+    except tf.errors.OpError as error:
+        raise as_refusal(error) from error
+    return prepared.response(outputs)
 
 
 def _input_arrays(signature: Signature, inputs: Any, limits: Limits) -> list[np.ndarray]:
@@ -93,11 +123,13 @@ def _input_arrays(signature: Signature, inputs: Any, limits: Limits) -> list[np.
     arrays = []
     used = 0
     for name, feed_name in zip(expected, signature.feed_names, strict=True):
+        # Of a map, `in` before `[]`: `[]` alone would put an empty tensor there.
         if name in inputs:
             used += 1
-            limits.check(name, inputs[name].tensor_shape)
+            proto = inputs[name]
+            limits.check(name, shape_of(proto))
             try:
-                arrays.append(decode_tensor(inputs[name]))
+                arrays.append(decode_tensor(proto))
             except ValueError as error:
                 raise _invalid(f"tensor parsing error: {name}") from error
         elif name in signature.defaults:

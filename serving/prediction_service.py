@@ -1,29 +1,38 @@
 """`tensorflow.serving.PredictionService`: Predict and GetModelMetadata of one model."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     model_pb2,
     predict_pb2,
 )
 
-from serving.batching import Batcher
+from serving.batching import Arrays, Batcher, Work
 from serving.json_tensor import answer_of, fill_inputs, parse_body, signature_name_of
 from serving.limits import Limits
 from serving.metrics import Metrics
 from serving.model_spec import model_spec_of, requested_version
-from serving.predict import DEFAULT_SIGNATURE_NAME, predict
-from serving.request_errors import RequestError, unary_handler
+from serving.predict import DEFAULT_SIGNATURE_NAME, PreparedPredict, as_refusal, prepare
+from serving.request_errors import RequestError, refusal_of, unary_handler
 from serving.saved_model import SavedModel
-from serving.versions import NotServingError, VersionWatcher
+from serving.unary_method import UnaryCall
+from serving.versions import Lease, NotServingError, VersionWatcher
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+PREDICT_METHOD = f"/{PREDICTION_SERVICE}/Predict"
 _SIGNATURE_DEF = "signature_def"
+
+_Outcome: TypeAlias = predict_pb2.PredictResponse | Exception
+
+
+def _always() -> bool:
+    return True
 
 
 class PredictionService:
@@ -39,11 +48,11 @@ class PredictionService:
         metrics: Metrics,
         *,
         limits: Limits,
-        batcher: Batcher | None,
+        batcher: Batcher,
     ) -> None:
         """Answers for `model_name` from `versions`, within `limits`, and counts in `metrics`.
 
-        With a `batcher` concurrent requests are run together.
+        All runs are the `batcher`'s.
         """
         self._model_name = model_name
         self._versions = versions
@@ -52,13 +61,10 @@ class PredictionService:
         self._batcher = batcher
 
     def rpc_handlers(self) -> grpc.GenericRpcHandler:
-        """The service's methods, for `grpc.Server.add_generic_rpc_handlers`."""
+        """The service's methods but Predict, for `grpc.Server.add_generic_rpc_handlers`."""
         return grpc.method_handlers_generic_handler(
             PREDICTION_SERVICE,
             {
-                "Predict": unary_handler(
-                    self.predict, predict_pb2.PredictRequest, predict_pb2.PredictResponse
-                ),
                 "GetModelMetadata": unary_handler(
                     self.get_model_metadata,
                     get_model_metadata_pb2.GetModelMetadataRequest,
@@ -67,13 +73,26 @@ class PredictionService:
             },
         )
 
-    def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
-        """Runs a signature.
+    def predict(self, message: bytes, call: UnaryCall) -> None:
+        """Predict over gRPC: answers the call, now or when the graph has run, and raises nothing.
 
-        Raises:
-            RequestError: with TF Serving's code and text.
+        Args:
+            message: a PredictRequest.
+            call: refused with TF Serving's code and text where it cannot be answered.
         """
-        return self._predict(request, "GRPC")
+
+        def finish(outcome: _Outcome) -> None:
+            if isinstance(outcome, Exception):
+                call.refuse(*refusal_of(outcome, "PredictionService.predict"))
+            else:
+                call.answer(outcome.SerializeToString())
+
+        try:
+            request = predict_pb2.PredictRequest.FromString(message)
+        except DecodeError:
+            call.refuse(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+            return
+        self._begin(request, "GRPC", self._batcher.submit, finish, is_wanted=lambda: call.is_wanted)
 
     def predict_json(self, spec: model_pb2.ModelSpec, body: bytes) -> dict[str, Any]:
         """Runs a signature on a REST request's JSON.
@@ -92,32 +111,89 @@ class PredictionService:
         request = predict_pb2.PredictRequest(model_spec=spec)
         request.model_spec.signature_name = signature_name_of(document)
         name = request.model_spec.signature_name or DEFAULT_SIGNATURE_NAME
-        with self._lease(spec) as (_, model):
-            if name not in model.signatures:
+        lease = self._acquire(spec)
+        try:
+            if name not in lease.servable.signatures:
                 raise RequestError(
                     grpc.StatusCode.INVALID_ARGUMENT,
                     f'Serving signature name: "{name}" not found in signature def',
                 )
-            infos = model.signature_defs[name].inputs
+            infos = lease.servable.signature_defs[name].inputs
+        finally:
+            lease.release()
         as_rows = fill_inputs(document, infos, request)
-        return answer_of(self._predict(request, "REST"), as_rows=as_rows)
+        answered: futures.Future[_Outcome] = futures.Future()
+        self._begin(request, "REST", self._batcher.run, answered.set_result)
+        outcome = answered.result()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return answer_of(outcome, as_rows=as_rows)
 
-    def _predict(
-        self, request: predict_pb2.PredictRequest, entrypoint: str
-    ) -> predict_pb2.PredictResponse:
+    def _begin(
+        self,
+        request: predict_pb2.PredictRequest,
+        entrypoint: str,
+        submit: Callable[[Work], None],
+        finish: Callable[[_Outcome], None],
+        *,
+        is_wanted: Callable[[], bool] = _always,
+    ) -> None:
+        """Checks a request and submits it; `finish` is called, now or later, with what it comes to.
+
+        Args:
+            request: what is asked.
+            entrypoint: GRPC or REST.
+            submit: to the batcher.
+            finish: takes the response, or the exception, a `RequestError` or a bug.
+            is_wanted: asked before the run.
+        """
         started_at = time.perf_counter()
-        with self._metrics.predict(entrypoint):
-            with self._lease(model_spec_of(request)) as (version, model):
-                response = predict(model, request, limits=self._limits, batcher=self._batcher)
-            response.model_spec.name = self._model_name
-            response.model_spec.version.value = version
-        first = next(iter(response.outputs.values()), None)
-        rows = first.tensor_shape.dim[0].size if first and first.tensor_shape.dim else 1
-        self._metrics.answered(
-            response.model_spec.signature_name,
-            rows=rows,
-            elapsed_s=time.perf_counter() - started_at,
+        self._metrics.begun()
+
+        def end(outcome: _Outcome, signature: str = "", rows: int | None = None) -> None:
+            self._metrics.ended(
+                entrypoint,
+                outcome if isinstance(outcome, Exception) else None,
+                signature=signature,
+                rows=1 if rows is None else rows,
+                elapsed_s=time.perf_counter() - started_at,
+            )
+            finish(outcome)
+
+        try:
+            lease = self._acquire(model_spec_of(request))
+        except Exception as error:
+            end(error)
+            return
+        try:
+            prepared = prepare(lease.servable, request, self._limits)
+        except Exception as error:
+            lease.release()
+            end(error)
+            return
+
+        def done(outputs: Arrays | Exception | None) -> None:
+            lease.release()
+            end(self._outcome(prepared, lease.version, outputs), prepared.signature_name, work.rows)
+
+        work = Work(
+            signature=prepared.signature, arrays=prepared.arrays, done=done, is_wanted=is_wanted
         )
+        submit(work)
+
+    def _outcome(
+        self, prepared: PreparedPredict, version: int, outputs: Arrays | Exception | None
+    ) -> _Outcome:
+        if outputs is None:
+            return RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+        if isinstance(outputs, Exception):
+            return as_refusal(outputs)
+        try:
+            response = prepared.response(outputs)
+        except Exception as error:
+            return error
+        response.model_spec.name = self._model_name
+        response.model_spec.version.value = version
         return response
 
     def get_model_metadata(
@@ -140,24 +216,30 @@ class PredictionService:
                     grpc.StatusCode.INVALID_ARGUMENT, f"Metadata field {field} is not supported"
                 )
         response = get_model_metadata_pb2.GetModelMetadataResponse()
-        with self._lease(spec) as (version, model):
-            signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=model.signature_defs)
+        lease = self._acquire(spec)
+        try:
+            definitions = lease.servable.signature_defs
+        finally:
+            lease.release()
+        signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=definitions)
         response.model_spec.name = self._model_name
-        response.model_spec.version.value = version
+        response.model_spec.version.value = lease.version
         response.metadata[_SIGNATURE_DEF].Pack(signatures)
         return response
 
-    @contextmanager
-    def _lease(self, spec: model_pb2.ModelSpec) -> Iterator[tuple[int, SavedModel]]:
-        """The version that `spec` asks for, and its number first."""
+    def _acquire(self, spec: model_pb2.ModelSpec) -> Lease[SavedModel]:
+        """The version that `spec` asks for.
+
+        Raises:
+            RequestError: there is none.
+        """
         if not spec.name:
             raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
         version = requested_version(spec)
         if spec.name != self._model_name:
             raise _servable_not_found(spec.name, version)
         try:
-            with self._versions.lease(version) as leased:
-                yield leased
+            return self._versions.acquire(version)
         except NotServingError as error:
             raise _servable_not_found(spec.name, version) from error
 

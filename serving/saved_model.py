@@ -65,8 +65,14 @@ class Signature:
 class SavedModel:
     """A loaded version directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, intra_op_threads: int = 0) -> None:
         """Loads and compiles every signature whose inputs and outputs are all plain tensors.
+
+        Args:
+            directory: of the version.
+            intra_op_threads: that one operation may use; 0: all cores. One is best for many small
+                requests, whose operations take less time than to hand a part of them to another
+                thread. The first session of a process decides for all.
 
         Raises:
             LoadError: the directory is no complete SavedModel for serving, or has an op that
@@ -74,7 +80,10 @@ class SavedModel:
         """
         scann_problem = _register_scann_ops()
         graph = tf.Graph()
-        self._session: Any = tf.compat.v1.Session(graph=graph)
+        self._session: Any = tf.compat.v1.Session(
+            graph=graph,
+            config=config_pb2.ConfigProto(intra_op_parallelism_threads=intra_op_threads),
+        )
         try:
             with graph.as_default():
                 meta_graph = loader_impl.SavedModelLoader(str(directory)).load(

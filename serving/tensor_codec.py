@@ -70,6 +70,11 @@ def dtype_name(dtype: int) -> str:
     return name.removeprefix("DT_").lower()
 
 
+def shape_of(proto: tensor_pb2.TensorProto) -> list[int]:
+    """The shape that a TensorProto states; -1 where it leaves a dimension open."""
+    return [dimension.size for dimension in proto.tensor_shape.dim]
+
+
 def decode_tensor(proto: tensor_pb2.TensorProto) -> np.ndarray:
     """The array that a TensorProto holds; strings as an object array of bytes.
 
@@ -84,15 +89,17 @@ def decode_tensor(proto: tensor_pb2.TensorProto) -> np.ndarray:
 
     Source: tensorflow/core/framework/tensor.cc, Tensor::FromProto.
     """
-    shape = [dimension.size for dimension in proto.tensor_shape.dim]
-    if any(size < 0 for size in shape):
+    shape = shape_of(proto)
+    if shape and min(shape) < 0:
         raise ValueError("unknown dimension")
-    if proto.dtype not in _REQUEST_FIELDS:
+    known = _REQUEST_FIELDS.get(proto.dtype)
+    if known is None:
         return _decode_by_tensorflow(proto)
-    dtype, field = _REQUEST_FIELDS[proto.dtype]
+    dtype, field = known
     size = math.prod(shape)
-    if proto.tensor_content and size:
-        return _decode_content(proto.tensor_content, dtype, size).reshape(shape)
+    content = proto.tensor_content
+    if content and size:
+        return _decode_content(content, dtype, size).reshape(shape)
     values = getattr(proto, field)[:size]
     if len(values) == size:
         return np.array(values, dtype).reshape(shape)

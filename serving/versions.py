@@ -70,6 +70,30 @@ class _Loaded(Generic[ServableT]):
         self.in_flight = 0
 
 
+class Lease(Generic[ServableT]):
+    """A version that stays loaded until `release` is called, once.
+
+    Attributes:
+        version: its number.
+        servable: what it was loaded into.
+    """
+
+    __slots__ = ("_loaded", "_release", "servable", "version")
+
+    def __init__(
+        self, loaded: _Loaded[ServableT], release: Callable[[_Loaded[ServableT]], None]
+    ) -> None:
+        """Counts as a request that uses `loaded`."""
+        self.version = loaded.version
+        self.servable = loaded.servable
+        self._loaded = loaded
+        self._release = release
+
+    def release(self) -> None:
+        """Says that the request is done with it."""
+        self._release(self._loaded)
+
+
 class VersionWatcher(Generic[ServableT]):
     """Serves the newest version under a base path, following the directory.
 
@@ -139,9 +163,8 @@ class VersionWatcher(Generic[ServableT]):
         for each in loaded:
             each.servable.close()
 
-    @contextmanager
-    def lease(self, version: int | None) -> Iterator[tuple[int, ServableT]]:
-        """The version that serves and its number; it stays loaded while the context is open.
+    def acquire(self, version: int | None) -> Lease[ServableT]:
+        """The version that serves; it stays loaded until the lease is released.
 
         Args:
             version: the version that is wanted; None for whichever is serving.
@@ -154,14 +177,23 @@ class VersionWatcher(Generic[ServableT]):
             if loaded is None or version not in (None, loaded.version):
                 raise NotServingError(f"version {version} is not serving")
             loaded.in_flight += 1
+        return Lease(loaded, self._release)
+
+    def _release(self, loaded: _Loaded[ServableT]) -> None:
+        with self._lock:
+            loaded.in_flight -= 1
+            is_last_of_retired = loaded.in_flight == 0 and loaded is not self._serving
+        if is_last_of_retired:
+            self._wake.set()
+
+    @contextmanager
+    def lease(self, version: int | None) -> Iterator[tuple[int, ServableT]]:
+        """The number and the servable of an `acquire` that is released with the context."""
+        lease = self.acquire(version)
         try:
-            yield loaded.version, loaded.servable
+            yield lease.version, lease.servable
         finally:
-            with self._lock:
-                loaded.in_flight -= 1
-                is_last_of_retired = loaded.in_flight == 0 and loaded is not self._serving
-            if is_last_of_retired:
-                self._wake.set()
+            lease.release()
 
     @property
     def serving_version(self) -> int:

@@ -39,6 +39,7 @@ from tiny_server import (
 )
 
 from configs.errors import UserError
+from serving.batching import Work, outcome_of
 from serving.grpc_server import Server, serve
 from serving.predict import predict
 
@@ -321,12 +322,12 @@ def test_stop_lets_accepted_requests_finish(
     publish(models[1], tmp_path, "1")
     entered, release = threading.Event(), threading.Event()
 
-    def slow(model: Any, request: Any, **options: Any) -> Any:
+    def slow(work: Work) -> Any:
         entered.set()
         assert release.wait(TIMEOUT_S)
-        return predict(model, request)
+        return outcome_of(work)
 
-    monkeypatch.setattr("serving.prediction_service.predict", slow)
+    monkeypatch.setattr("serving.batching.outcome_of", slow)
     server = serve(options_of(tmp_path))
     client = Client(server.port)
     with futures.ThreadPoolExecutor(2) as pool:
@@ -351,14 +352,14 @@ def test_overload_is_refused_at_once_and_expired_requests_cost_nothing(
     entered, release = threading.Event(), threading.Event()
     answered = []
 
-    def slow(model: Any, request: Any, **options: Any) -> Any:
-        answered.append(request)
+    def slow(work: Work) -> Any:
+        answered.append(work)
         entered.set()
         assert release.wait(TIMEOUT_S)
-        return predict(model, request)
+        return outcome_of(work)
 
-    monkeypatch.setattr("serving.prediction_service.predict", slow)
-    options = {"grpc_workers": 1, "max_concurrent_requests": 2}
+    monkeypatch.setattr("serving.batching.outcome_of", slow)
+    options = {"num_batch_threads": 1, "max_concurrent_requests": 2}
     with serving(tmp_path, **options) as (_, client), futures.ThreadPoolExecutor(1) as pool:
         running = pool.submit(client.predict, predict_request())
         assert entered.wait(TIMEOUT_S)

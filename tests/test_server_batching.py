@@ -1,5 +1,6 @@
 """Concurrent requests run together: the answers of each alone, and no one's fault on another."""
 
+import dataclasses
 import threading
 from concurrent import futures
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import tensorflow as tf
 from tiny_server import TIMEOUT_S, ask, predict_request, save, serving
 
-from serving.batching import Batcher
+from serving.batching import Batcher, Run, Work
 from serving.saved_model import SavedModel, Signature
 
 PATIENT_S = 10.0  # Only a full batch ends the wait before this.
@@ -38,57 +39,165 @@ def double(refuse: float | None = None, log: list[int] | None = None) -> Signatu
     )
 
 
-def run_together(batcher: Batcher, signature: Signature, inputs: list[Any]) -> list[Any]:
-    """Outputs or errors of concurrent requests."""
-    with futures.ThreadPoolExecutor(len(inputs)) as pool:
-        running = [pool.submit(batcher.run, signature, [np.array(x)]) for x in inputs]
-        return [
-            error if (error := each.exception(TIMEOUT_S)) else each.result()[0] for each in running
-        ]
+class Asked:
+    """Requests of a signature, and what they came to."""
+
+    def __init__(self, batcher: Batcher, signature: Signature, *inputs: Any) -> None:
+        self.answers: list[Any] = [None] * len(inputs)
+        for place, x in enumerate(inputs):
+            batcher.submit(
+                Work(
+                    signature=signature,
+                    arrays=[np.array(x)],
+                    done=lambda outcome, place=place: self.answers.__setitem__(place, outcome),
+                )
+            )
+
+    def lists(self) -> list[list[Any]]:
+        return [answer[0].tolist() for answer in self.answers]
 
 
-def test_a_full_batch_is_one_run_and_each_gets_its_rows() -> None:
+def batcher_of(
+    max_rows: int, *, runs: int = 1, timeout_s: float = 0.0
+) -> tuple[Batcher, list[Run]]:
+    made: list[Run] = []
+    return Batcher(max_rows=max_rows, timeout_s=timeout_s, runs=runs, on_run=made.append), made
+
+
+def test_what_waits_is_one_run_and_each_gets_its_rows() -> None:
     runs: list[int] = []
-    batches: list[int] = []
-    batcher = Batcher(
-        max_rows=6, timeout_s=PATIENT_S, on_batch=lambda rows, waited_s: batches.append(rows)
-    )
-    answers = run_together(batcher, double(log=runs), [[1.0], [2.0, 3.0], [4.0, 5.0, 6.0]])
-    assert [answer.tolist() for answer in answers] == [[2.0], [4.0, 6.0], [8.0, 10.0, 12.0]]
-    assert runs == batches == [6]
+    batcher, made = batcher_of(6)
+    asked = Asked(batcher, double(log=runs), [1.0], [2.0, 3.0], [4.0, 5.0, 6.0])
+    assert batcher.waiting() == 3
+    assert batcher.run_some() and not batcher.run_some()
+    assert asked.lists() == [[2.0], [4.0, 6.0], [8.0, 10.0, 12.0]]
+    assert runs == [run.rows for run in made] == [6]
 
 
-def test_a_refused_request_does_not_spoil_the_others() -> None:
-    batcher = Batcher(max_rows=3, timeout_s=PATIENT_S, on_batch=lambda rows, waited_s: None)
-    answers = run_together(batcher, double(refuse=13.0), [[1.0], [13.0], [2.0]])
-    assert answers[0].tolist() == [2.0] and answers[2].tolist() == [4.0]
-    assert isinstance(answers[1], tf.errors.InvalidArgumentError)
-
-
-def test_alone_it_waits_no_longer_than_the_timeout_and_other_shapes_do_not_meet() -> None:
+def test_a_run_has_no_more_rows_than_it_may_and_large_requests_run_alone() -> None:
     runs: list[int] = []
-    batcher = Batcher(max_rows=2, timeout_s=0.01, on_batch=lambda rows, waited_s: None)
-    answers = run_together(batcher, double(log=runs), [[[1.0]], [[2.0, 3.0]]])
-    assert [answer.tolist() for answer in answers] == [[[2.0]], [[4.0, 6.0]]]
+    batcher, _ = batcher_of(4)
+    asked = Asked(batcher, double(log=runs), [1.0] * 3, [2.0] * 2, [3.0] * 5, [4.0])
+    while batcher.run_some():
+        pass
+    assert [len(answer) for answer in asked.lists()] == [3, 2, 5, 1]
+    assert sorted(runs) == [3, 3, 5]
+
+
+def test_with_batches_of_one_each_runs_alone() -> None:
+    runs: list[int] = []
+    batcher, _ = batcher_of(1)
+    asked = Asked(batcher, double(log=runs), [1.0], [2.0])
+    while batcher.run_some():
+        pass
+    assert asked.lists() == [[2.0], [4.0]]
     assert runs == [1, 1]
 
 
-def test_a_bug_in_a_run_reaches_every_member_and_nobody_waits_for_ever() -> None:
+def test_a_refused_request_does_not_spoil_the_others() -> None:
+    batcher, _ = batcher_of(8)
+    asked = Asked(batcher, double(refuse=13.0), [1.0], [13.0], [2.0])
+    batcher.run_some()
+    assert [asked.answers[i][0].tolist() for i in (0, 2)] == [[2.0], [4.0]]
+    assert isinstance(asked.answers[1], tf.errors.InvalidArgumentError)
+
+
+def test_other_shapes_do_not_meet_and_no_shape_is_kept_waiting_by_another() -> None:
+    runs: list[int] = []
+    batcher, _ = batcher_of(2)
+    asked = Asked(batcher, double(log=runs), [[1.0]], [[2.0]], [[3.0]], [[4.0, 5.0]])
+    batcher.run_some()
+    batcher.run_some()
+    assert asked.answers[2] is None and asked.answers[3][0].tolist() == [[8.0, 10.0]]
+    batcher.run_some()
+    assert asked.lists() == [[[2.0]], [[4.0]], [[6.0]], [[8.0, 10.0]]]
+    assert runs == [2, 1, 1]
+
+
+def test_a_request_that_nobody_waits_for_is_not_run() -> None:
+    runs: list[int] = []
+    batcher, _ = batcher_of(8)
+    outcomes: list[Any] = []
+    signature = double(log=runs)
+    for is_wanted in (True, False):
+        batcher.submit(
+            Work(
+                signature=signature,
+                arrays=[np.array([1.0])],
+                done=outcomes.append,
+                is_wanted=lambda is_wanted=is_wanted: is_wanted,
+            )
+        )
+    batcher.run_some()
+    assert runs == [1]
+    assert outcomes[0] is None and outcomes[1][0].tolist() == [2.0]
+
+
+def test_a_bug_in_a_run_reaches_every_request_and_the_place_is_free_again() -> None:
     def broken(x: np.ndarray) -> list[np.ndarray]:
         raise RuntimeError("bug")
 
-    signature = Signature(
-        input_names=("x",),
-        input_dtypes=(1,),
-        feed_names=("x:0",),
-        defaults={},
-        output_names=("y",),
-        output_dtypes=(1,),
-        run=broken,
-    )
-    batcher = Batcher(max_rows=2, timeout_s=PATIENT_S, on_batch=lambda rows, waited_s: None)
-    answers = run_together(batcher, signature, [[1.0], [2.0]])
-    assert [str(answer) for answer in answers] == ["bug", "bug"]
+    signature = dataclasses.replace(double(), run=broken)
+    batcher, _ = batcher_of(2)
+    asked = Asked(batcher, signature, [1.0], [2.0])
+    assert batcher.run_some()
+    assert [str(answer) for answer in asked.answers] == ["bug", "bug"]
+    again = Asked(batcher, double(), [1.0])
+    assert batcher.run_some()
+    assert again.lists() == [[2.0]]
+
+
+def test_no_more_runs_at_a_time_than_there_are_places_and_what_waited_is_one_batch() -> None:
+    entered, release = threading.Event(), threading.Event()
+    sizes: list[int] = []
+
+    def slow(x: np.ndarray) -> list[np.ndarray]:
+        sizes.append(len(x))
+        entered.set()
+        assert release.wait(TIMEOUT_S)
+        return [x]
+
+    signature = dataclasses.replace(double(), run=slow)
+    batcher, _ = batcher_of(8)
+    first = Asked(batcher, signature, [1.0])
+    with futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(batcher.run_some)
+        assert entered.wait(TIMEOUT_S)
+        rest = Asked(batcher, signature, [2.0], [3.0], [4.0])
+        assert not batcher.run_some()
+        assert rest.answers == [None] * 3
+        release.set()
+        assert running.result(TIMEOUT_S)
+    assert first.lists() == [[1.0]]
+    assert batcher.run_some()
+    assert rest.lists() == [[2.0], [3.0], [4.0]]
+    assert sizes == [1, 3]
+
+
+def test_with_a_timeout_a_place_waits_for_more_rows() -> None:
+    runs: list[int] = []
+    batcher, made = batcher_of(2, timeout_s=PATIENT_S)
+    signature = double(log=runs)
+    first = Asked(batcher, signature, [1.0])
+    with futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(batcher.run_some)
+        second = Asked(batcher, signature, [2.0])
+        assert running.result(TIMEOUT_S)
+    assert (first.lists(), second.lists(), runs) == ([[2.0]], [[4.0]], [2])
+    assert made[0].waited_s < PATIENT_S
+    impatient, made = batcher_of(2, timeout_s=0.01)
+    alone = Asked(impatient, signature, [3.0])
+    assert impatient.run_some()
+    assert alone.lists() == [[6.0]] and made[0].waited_s >= 0.01
+
+
+def test_run_answers_from_threads_of_its_own() -> None:
+    batcher, _ = batcher_of(4, runs=2)
+    signature = double()
+    answered: futures.Future[Any] = futures.Future()
+    batcher.run(Work(signature=signature, arrays=[np.array([1.0])], done=answered.set_result))
+    assert answered.result(TIMEOUT_S)[0].tolist() == [2.0]
+    batcher.close()
 
 
 def test_the_server_answers_in_batches_as_it_does_without(tmp_path: Path) -> None:
@@ -101,7 +210,8 @@ def test_the_server_answers_in_batches_as_it_does_without(tmp_path: Path) -> Non
     }
     model.close()
     together = threading.Barrier(8)
-    options = {"batch_max_rows": 8, "batch_timeout_ms": 1000.0, "grpc_workers": 8}
+    # Each run waits for the others: they are certain to meet.
+    options = {"max_batch_size": 8, "batch_timeout_ms": 1000.0, "num_batch_threads": 1}
     with serving(tmp_path / "model", rest_api_port=0, **options) as (server, client):
 
         def predict(age: int) -> list[float]:
