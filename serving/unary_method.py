@@ -147,7 +147,10 @@ class UnaryMethod:
             self._active -= 1
 
     def _request_call(self) -> None:
-        self._core.request_registered_call(self._queue, self._queue, self._name, self._on_call)
+        try:
+            self._core.request_registered_call(self._queue, self._queue, self._name, self._on_call)
+        except ValueError:  # The server is stopping: it takes no more calls.
+            return
 
     def _on_call(self, event: cygrpc.RequestCallEvent) -> None:
         if not event.success:  # The server is stopping.

@@ -105,12 +105,12 @@ def test_a_slow_client_is_dropped_and_holds_up_nobody(
 class Load:
     """Clients of both protocols that ask without a pause, rightly and wrongly."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, version: int) -> None:
         self.server = server
         self.done = threading.Event()
         self.pool = futures.ThreadPoolExecutor(4)
         self.asked = 0
-        self.available: set[int] = set()
+        self.available = {version}
         work = (self._predict, self._predict, self._refused, self._rest)
         self.running = [self.pool.submit(each) for each in work]
 
@@ -179,8 +179,7 @@ def used() -> dict[str, int]:
 def test_mixed_load_leaves_nothing_behind(models: dict[int, Path], tmp_path: Path) -> None:
     publish(models[1], tmp_path, "1")
     with serving(tmp_path, rest_api_port=0) as (server, _):
-        load = Load(server)
-        load.available.add(1)
+        load = Load(server, 1)
         try:
             reload_once(load, models, tmp_path, 2)
             time.sleep(SOAK_S / 4)
@@ -207,8 +206,7 @@ def test_20_reloads_under_load_give_their_memory_back(tmp_path: Path) -> None:
     base_path = tmp_path / "model"
     publish(models[1], base_path, "1")
     with serving(base_path, rest_api_port=0) as (server, _):
-        load = Load(server)
-        load.available.add(1)
+        load = Load(server, 1)
         try:
             for number in range(2, 5):
                 reload_once(load, models, base_path, number)
