@@ -39,9 +39,11 @@ setup(
     python_requires=">=3.11,<3.12",
     packages=[
         "configs",
+        "configs.kinds",
         "preprocessing",
         "preprocessing.description",
         "preprocessing.simulation",
+        "preprocessing.stages",
         "serving",
         "trainer",
         "trainer.baselines",

@@ -1,7 +1,7 @@
 """Polars frames as they travel between Beam stages, and ragged columns as they meet NumPy."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -55,3 +55,14 @@ def gather_ranges(first: Int64s, last: Int64s) -> Int64s:
     lengths = last - first
     starts = np.cumsum(lengths) - lengths
     return np.arange(lengths.sum(), dtype=np.int64) + np.repeat(first - starts, lengths)
+
+
+Packed = tuple[int, bytes]
+"""A group of users, or another key, and a packed frame."""
+
+
+def split_by(frame: pl.DataFrame, group: np.ndarray) -> Iterator[Packed]:
+    """The frame cut up by group."""
+    grouped = frame.with_columns(pl.Series("group", group))
+    for part in grouped.partition_by("group", maintain_order=True):
+        yield int(part["group"][0]), pack(part.drop("group"))

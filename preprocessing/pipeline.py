@@ -5,11 +5,12 @@ from collections.abc import Mapping
 import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton
 
-from preprocessing import outputs, stages, tally
+from preprocessing import outputs, tally
 from preprocessing.contract import Table
 from preprocessing.features import FeatureSpec
 from preprocessing.previous import Previous
 from preprocessing.sources import SourceFile
+from preprocessing.stages import cuts, intake, items, labelling, user_rows
 
 
 def define_pipeline(
@@ -42,14 +43,14 @@ def define_pipeline(
         | "files" >> beam.Create(files)
         | "spread" >> beam.Reshuffle()
         | "read"
-        >> beam.ParDo(stages.Read(tables, data)).with_outputs(
+        >> beam.ParDo(intake.Read(tables, data)).with_outputs(
             "videos", "users", "dead", "tally", main="events"
         )
     )
     tally_read = (
         read.tally
         | "add tallies" >> beam.CombineGlobally(tally.add).without_defaults()
-        | "check tables" >> beam.Map(stages.check_tables, files, tables, data.max_bad_fraction)
+        | "check tables" >> beam.Map(intake.check_tables, files, tables, data.max_bad_fraction)
     )
 
     # One event for each (name, user, video, time), in order, all of a user's in one place.
@@ -57,51 +58,51 @@ def define_pipeline(
         read.events
         | "events by group" >> beam.GroupByKey()
         | "deduplicate"
-        >> beam.ParDo(stages.Deduplicate(spec), AsSingleton(tally_read)).with_outputs(
+        >> beam.ParDo(intake.Deduplicate(spec), AsSingleton(tally_read)).with_outputs(
             "tally", main="events"
         )
     )
     videos = (
         read.videos
         | "videos together" >> beam.GroupByKey()
-        | "one row a video" >> beam.Map(stages.one_row_a_video, AsSingleton(tally_read), previous)
+        | "one row a video" >> beam.Map(intake.one_row_a_video, AsSingleton(tally_read), previous)
     )
 
     # Where the log is cut: days are counted first, then the seconds of the days with a cut.
     events, tallies = deduplicated.events, [deduplicated.tally]
     days = (
         events
-        | "count days" >> beam.Map(stages.count_days)
-        | "add days" >> beam.CombineGlobally(stages.add_days).without_defaults()
+        | "count days" >> beam.Map(cuts.count_days)
+        | "add days" >> beam.CombineGlobally(cuts.add_days).without_defaults()
     )
     if window_days:
-        days = days | "last days" >> beam.Map(stages.last_days, window_days)
-        recent = events | "recent" >> beam.ParDo(stages.Recent(), AsSingleton(days)).with_outputs(
+        days = days | "last days" >> beam.Map(cuts.last_days, window_days)
+        recent = events | "recent" >> beam.ParDo(cuts.Recent(), AsSingleton(days)).with_outputs(
             "tally", main="events"
         )
         events = recent.events
         tallies.append(recent.tally)
     splits = (
         events
-        | "count seconds" >> beam.Map(stages.count_seconds, spec, AsSingleton(days))
+        | "count seconds" >> beam.Map(cuts.count_seconds, spec, AsSingleton(days))
         | "add seconds" >> beam.CombineGlobally(tally.add).without_defaults()
-        | "find splits" >> beam.Map(stages.cut, spec, AsSingleton(days))
+        | "find splits" >> beam.Map(cuts.cut, spec, AsSingleton(days))
     )
 
     # Positives, labels and their splits; and what they say of items.
     labelled = events | "label" >> beam.ParDo(
-        stages.Label(spec), AsSingleton(videos), AsSingleton(splits)
+        labelling.Label(spec), AsSingleton(videos), AsSingleton(splits)
     ).with_outputs("items", "daily", "hashes", "tally", main="events")
     tally_labels = (
         (labelled.tally, *tallies)
         | "label tallies" >> beam.Flatten()
         | "add label tallies" >> beam.CombineGlobally(tally.add).without_defaults()
-        | "check labels" >> beam.Map(stages.check_labels, AsSingleton(splits))
+        | "check labels" >> beam.Map(labelling.check_labels, AsSingleton(splits))
     )
     next_limit = (
         labelled.hashes
         | "next queries"
-        >> beam.CombineGlobally(stages.SmallestHashes(data.max_next_queries)).without_defaults()
+        >> beam.CombineGlobally(labelling.SmallestHashes(data.max_next_queries)).without_defaults()
     )
 
     # The catalog numbers all items; statistics of items by day follow its numbers.
@@ -110,7 +111,7 @@ def define_pipeline(
         | "item facts together" >> beam.GroupByKey()
         | "catalog"
         >> beam.Map(
-            stages.number_items,
+            items.number_items,
             spec,
             AsSingleton(videos),
             AsSingleton(splits),
@@ -121,15 +122,15 @@ def define_pipeline(
     statistics = (
         labelled.daily
         | "daily counts together" >> beam.GroupByKey()
-        | "item statistics" >> beam.Map(stages.statistics_by_day, spec, AsSingleton(catalog))
+        | "item statistics" >> beam.Map(items.statistics_by_day, spec, AsSingleton(catalog))
     )
 
     # Titles and such, each distinct text once; only the file of the catalog takes their vectors.
     texts = (
         videos
-        | "distinct texts" >> beam.FlatMap(stages.distinct_texts, spec)
+        | "distinct texts" >> beam.FlatMap(items.distinct_texts, spec)
         | "spread texts" >> beam.Reshuffle()
-        | "embed texts" >> beam.Map(stages.embed_texts)
+        | "embed texts" >> beam.Map(items.embed_texts)
     )
 
     # Rows and queries, each as of its own moment, then to the file that its hash says.
@@ -138,7 +139,7 @@ def define_pipeline(
         | "users to their events" >> beam.CoGroupByKey()
         | "rows"
         >> beam.ParDo(
-            stages.Rows(spec, tables["events"], tables["users"]),
+            user_rows.Rows(spec, tables["events"], tables["users"]),
             AsSingleton(splits),
             AsSingleton(catalog),
             AsSingleton(statistics),

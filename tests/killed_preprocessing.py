@@ -12,8 +12,9 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 from rich.console import Console
 
-from preprocessing import job, stages
+from preprocessing import job
 from preprocessing import manifest as manifests
+from preprocessing.stages import intake, items, labelling, user_rows
 
 
 def die(*_: Any, **__: Any) -> Any:
@@ -32,11 +33,11 @@ def after(calls: int, real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 STAGES: dict[str, tuple[Any, str, int]] = {
-    "reading": (stages, "parse_lines", 2),
-    "putting in order": (stages, "deduplicate", 1),
-    "labelling": (stages, "label", 1),
-    "numbering": (stages, "build_catalog", 0),
-    "features": (stages, "Group", 1),
+    "reading": (intake, "parse_lines", 2),
+    "putting in order": (intake, "deduplicate", 1),
+    "labelling": (labelling, "label", 1),
+    "numbering": (items, "build_catalog", 0),
+    "features": (user_rows, "Group", 1),
     "some files": (FileSystems, "rename", 4),
     "manifest": (manifests.os, "replace", 0),
     "sweeping": (job, "sweep", 0),
