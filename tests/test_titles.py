@@ -1,12 +1,16 @@
-"""A whole job with a sentence encoder for titles: its vectors, and a fingerprint of it."""
+"""Texts in the job: each embedded once; and a whole job with a sentence encoder for titles."""
 
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from configs.kinds import Text, TextEncoder
 from configs.schema import Config
+from preprocessing.features import spec_of
+from preprocessing.frames import pack, unpack
+from preprocessing.stages import items
 from preprocessing.text import encoder_of, fingerprints
 from tests.decoded import Decoded, run
 from tests.raw_logs import config_of, features, raw_log, small_data, write_tables
@@ -17,6 +21,25 @@ TITLES = ("Grilled salmon with lemon", "Engine repair, part 2", "猫の動画", 
 
 def config_with(encoder: TextEncoder) -> Config:
     return config_of(small_data(), **features() | {"title": Text(column="title", encoder=encoder)})
+
+
+def test_each_distinct_text_goes_to_its_encoder_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(items, "TEXTS_AT_ONCE", 3)
+    texts = {"title": Text(column="title"), "more": Text(column="description")}
+    spec = spec_of(config_of(small_data(), **features() | texts))
+    videos = pl.DataFrame(
+        {"title": ["b", "a", "b", None, "d", "b"], "description": ["e", "a", None, "c", "f", "g"]}
+    )
+
+    blocks = list(items.distinct_texts((pack(videos), 0), spec))
+
+    assert {encoder for encoder, _ in blocks} == {TextEncoder.HASHING}
+    assert [block for _, block in blocks] == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
+    encoder, packed = items.embed_texts(blocks[0])
+    embedded = unpack(packed)
+    assert embedded["text"].to_list() == ["a", "b", "c"]
+    expected = encoder_of(encoder).encode(["a", "b", "c"])
+    np.testing.assert_array_equal(np.array(embedded["vector"].to_list(), np.float32), expected)
 
 
 def vectors_of(dataset: Decoded) -> dict[str, list[float]]:
