@@ -84,7 +84,7 @@ def histogram(summaries: Sequence[tuple[str, Summary]], described: Described, *,
     if logarithmic:
         _log1p_ticks(axes, low, high)
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole))
     return _shares(figure, axes, label)
 
 
