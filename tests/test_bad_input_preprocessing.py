@@ -218,7 +218,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         cwd=Path(__file__).parents[1],
         env=os.environ,
-        timeout=120,
+        timeout=550,
     )
 
 

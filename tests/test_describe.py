@@ -455,7 +455,7 @@ def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
         [sys.executable, "-m", "preprocessing.describe", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=550,
         check=False,
     )
 

@@ -129,7 +129,7 @@ def test_order_copies_shards_and_workers_change_nothing(**drawn: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3_000)
+@pytest.mark.timeout(14_400)
 @examples(MANY)
 @given(**ORDER)
 def test_order_copies_shards_and_workers_change_nothing_in_many_logs(**drawn: Any) -> None:
@@ -223,7 +223,7 @@ def test_later_events_change_no_earlier_row(**drawn: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3_000)
+@pytest.mark.timeout(14_400)
 @examples(MANY)
 @given(**LATER)
 def test_later_events_change_no_earlier_row_of_many_logs(**drawn: Any) -> None:

@@ -19,7 +19,7 @@ from preprocessing.features import spec_of
 from preprocessing.job import preprocess
 from tests.raw_logs import DAY_S, QUIET, START
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_000)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(14_400)]
 
 EVENTS, VIDEOS, DAYS = 1_000_000, 200_000, 30
 GIB = 1 << 30

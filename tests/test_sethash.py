@@ -161,7 +161,7 @@ def test_the_command_names_the_parts_that_differ(
     other = rewrite(found, tmp_path, "train", "one bit")
     command = [sys.executable, "-m", "preprocessing.compare", f"--dataset={found.root}"]
     command.append(f"--against={other}")
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=550)
     assert (done.returncode, done.stdout) == (1, "")
     train = hashes["train"]
     assert f"train: found {train.rows} rows of " in done.stderr
@@ -172,7 +172,7 @@ def test_the_command_names_the_parts_that_differ(
 def test_the_command_gives_one_digest(found: Decoded, hashes: dict[str, SetHash]) -> None:
     command = [sys.executable, "-m", "preprocessing.compare", f"--dataset={found.root}"]
     command += [f"--against={found.root}", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=550)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["set_hash"] == dataset_hash(hashes)
