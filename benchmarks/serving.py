@@ -92,10 +92,14 @@ def _in_process(directory: Path) -> tuple[list[bytes], Callable[[int], Any]]:
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+    from serving.options import ServerOptions
     from serving.saved_model import SavedModel
-    from serving.warmup import WARMUP_FILE
+    from serving.warmup import WARMUP_FILE, warm_up
 
-    model = SavedModel(directory, intra_op_threads=1)
+    # As the server loads it: the fastest for one request, too.
+    options = ServerOptions(model_base_path=directory.parent, model_name=_NAME)
+    model = SavedModel(directory, intra_op_threads=options.tensorflow_intra_op_parallelism)
+    warm_up(model, directory)
     signature = model.signatures["serving_default"]
     requests, arrays = [], []
     path = directory / WARMUP_FILE

@@ -36,18 +36,20 @@ class Limits:
         """
         if not shape:
             return
-        _check(name, "rows", shape[0], "max_batch", self.max_batch)
+        if self.max_batch is not None and shape[0] > self.max_batch:
+            raise _refusal(name, "rows", shape[0], "max_batch", self.max_batch)
         # The product: a tensor of too high a rank is refused too, but only once it is decoded.
         values = math.prod(shape[1:])
         if name == EXCLUDE_ITEM_ID:
-            _check(name, "values in a row", values, "max_exclusions", self.max_exclusions)
+            flag, most = "max_exclusions", self.max_exclusions
         else:
-            _check(name, "values in a row", values, "max_history_length", self.max_history_length)
+            flag, most = "max_history_length", self.max_history_length
+        if most is not None and values > most:
+            raise _refusal(name, "values in a row", values, flag, most)
 
 
-def _check(name: str, what: str, found: int, flag: str, most: int | None) -> None:
-    if most is not None and found > most:
-        raise RequestError(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            f"input {name} has {found} {what}, this server takes {most} at most (--{flag})",
-        )
+def _refusal(name: str, what: str, found: int, flag: str, most: int) -> RequestError:
+    return RequestError(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        f"input {name} has {found} {what}, this server takes {most} at most (--{flag})",
+    )

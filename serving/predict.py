@@ -127,9 +127,10 @@ def _input_arrays(signature: Signature, inputs: Any, limits: Limits) -> list[np.
         if name in inputs:
             used += 1
             proto = inputs[name]
-            limits.check(name, shape_of(proto))
+            shape = shape_of(proto)
+            limits.check(name, shape)
             try:
-                arrays.append(decode_tensor(proto))
+                arrays.append(decode_tensor(proto, shape))
             except ValueError as error:
                 raise _invalid(f"tensor parsing error: {name}") from error
         elif name in signature.defaults:
@@ -152,9 +153,10 @@ def _input_arrays(signature: Signature, inputs: Any, limits: Limits) -> list[np.
 
 
 def _check_dtypes(signature: Signature, inputs: Any) -> None:
-    for index, (name, dtype) in enumerate(
-        zip(signature.input_names, signature.input_dtypes, strict=True)
-    ):
+    dtypes = dict(zip(signature.input_names, signature.input_dtypes, strict=True))
+    if all(proto.dtype == dtypes[name] for name, proto in inputs.items()):
+        return
+    for index, (name, dtype) in enumerate(dtypes.items()):
         if name in inputs and inputs[name].dtype != dtype:
             raise _invalid(
                 f"Expects arg[{index}] to be {dtype_name(dtype)}"

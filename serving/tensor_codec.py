@@ -1,6 +1,7 @@
 """TensorProto to NumPy array and back, by TF Serving's rules."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,7 +76,7 @@ def shape_of(proto: tensor_pb2.TensorProto) -> list[int]:
     return [dimension.size for dimension in proto.tensor_shape.dim]
 
 
-def decode_tensor(proto: tensor_pb2.TensorProto) -> np.ndarray:
+def decode_tensor(proto: tensor_pb2.TensorProto, shape: Sequence[int] | None = None) -> np.ndarray:
     """The array that a TensorProto holds; strings as an object array of bytes.
 
     Values come from `tensor_content`, which must have exactly the bytes of the shape, or else from
@@ -83,13 +84,18 @@ def decode_tensor(proto: tensor_pb2.TensorProto) -> np.ndarray:
     no value at all means zeros or empty strings. The array may share the proto's memory and may
     be read-only.
 
+    Args:
+        proto: the tensor.
+        shape: its `shape_of`, if the caller has it.
+
     Raises:
         ValueError: the dtype is unset or unknown, the shape is not fully defined, or the content
             does not fit it.
 
     Source: tensorflow/core/framework/tensor.cc, Tensor::FromProto.
     """
-    shape = shape_of(proto)
+    if shape is None:
+        shape = shape_of(proto)
     if shape and min(shape) < 0:
         raise ValueError("unknown dimension")
     known = _REQUEST_FIELDS.get(proto.dtype)
