@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
 from absl import flags
 from rich.table import Table
@@ -53,6 +52,7 @@ _ROWS = {
 def main(argv: list[str]) -> dict[str, Any]:
     """Measures, prints a table, writes the rounds."""
     del argv
+    from serving.client import Client
     from serving.version_dirs import find_versions
 
     base_path = Path(_MODEL.value)
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     rounds = []
     with (
         _server(base_path) as (process, port),
-        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+        Client(f"127.0.0.1:{port}", _NAME, timeout_s=60.0).channel as channel,
     ):
         ask = channel.unary_unary(_PREDICT)
         for i in range(_ROUNDS.value + 1):
