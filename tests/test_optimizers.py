@@ -2,7 +2,7 @@ import numpy as np
 import tensorflow as tf
 
 from configs.schema import Train
-from trainer.optimizers import Optimizer, RowwiseAdagrad, WarmupCosine, merge_duplicates
+from trainer.optimizers import AdamW, Optimizer, RowwiseAdagrad, WarmupCosine, merge_duplicates
 
 CONSTANT = WarmupCosine(0.1, warmup_steps=0, total_steps=1_000_000_000)
 
@@ -50,3 +50,45 @@ def test_one_clip_over_tables_and_dense_after_merging() -> None:
     np.testing.assert_allclose(optimizer.rowwise.accumulators[0].numpy()[1], 0.36, rtol=1e-4)
     assert int(optimizer.step) == 1
     assert dense.numpy()[0] < 0
+
+
+def test_adamw_is_that_of_keras() -> None:
+    """Two weights with decay and a bias without, over gradients of many sizes."""
+    draw = np.random.default_rng(3)
+    shapes = {"kernel": [3, 4], "embedding": [5], "bias": [4]}
+
+    def variables() -> list[tf.Variable]:
+        return [tf.Variable(tf.ones(shape), name=name) for name, shape in shapes.items()]
+
+    ours, theirs = variables(), variables()
+    adamw = AdamW(ours, CONSTANT, weight_decay=0.3)
+    keras = tf.keras.optimizers.AdamW(CONSTANT, weight_decay=0.3, jit_compile=False)
+    keras.exclude_from_weight_decay(var_names=["bias"])
+    keras.build(theirs)
+    for step in range(5):
+        gradients = [
+            tf.constant(draw.normal(size=s) * 10.0 ** draw.integers(-6, 3, s), tf.float32)
+            for s in shapes.values()
+        ]
+        adamw.apply(gradients, tf.constant(step, tf.int64))
+        keras.apply_gradients(zip(gradients, theirs, strict=True))
+    for one, other in zip(ours, theirs, strict=True):
+        assert not np.allclose(one, 1.0)
+        np.testing.assert_allclose(one, other, rtol=2e-5, err_msg=one.name)
+
+
+def test_rows_of_small_and_large_tables_move_alike() -> None:
+    """A small table's gradient holds all of its rows, a large one's those that were looked up."""
+    moved = []
+    for rows in (10, 10_000):
+        table = tf.Variable(tf.ones([rows, 2]))
+        optimizer = Optimizer(Train(), tables=[table], dense=[], total_steps=10)
+        for index in ([3, 3, 7], [7, 1, 1]):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(tf.gather(table, index) ** 2)
+            optimizer.minimize(loss, tape)
+        moved.append((table.numpy()[:10], optimizer.rowwise.accumulators[0].numpy()[:10]))
+    np.testing.assert_allclose(moved[0][0], moved[1][0], rtol=1e-6)
+    np.testing.assert_allclose(moved[0][1], moved[1][1], rtol=1e-6)
+    np.testing.assert_array_equal(moved[0][0][[0, 2, 9]], 1.0)
+    assert (moved[0][0][[1, 3, 7]] != 1.0).all()

@@ -7,6 +7,7 @@ import tensorflow as tf
 from configs.kinds import Sequence
 from preprocessing.features import SECONDS_PER_DAY, TIMESTAMP
 from trainer.encoders import EmbeddingTable
+from trainer.gather import Rows
 
 _SHORTEST_AGE_S = 60
 _AGE_BUCKETS = 22  # below a minute, then by doublings; the last begins at two years
@@ -55,12 +56,16 @@ class WindowMeans(tf.keras.layers.Layer):
         return tf.where(time > 0, age, tf.zeros_like(age))
 
     def call(
-        self, vectors: tf.Tensor, mask: tf.Tensor, age: tf.Tensor, training: bool = False
+        self,
+        vectors: tf.Tensor | Rows,
+        mask: tf.Tensor,
+        age: tf.Tensor,
+        training: bool = False,
     ) -> tf.Tensor:
         """Pools the newest items of each row.
 
         Args:
-            vectors: float32 [N, L, dim], oldest first.
+            vectors: float32 [N, L, dim], oldest first; or which rows of a table they are.
             mask: bool [N, L], false for padding, which may stand at either end.
             age: int64 [N, L] of `look_up`.
             training: whether to hide items.
@@ -71,18 +76,40 @@ class WindowMeans(tf.keras.layers.Layer):
         in_session = self._in_session(age)
         if training and self.dropout:
             mask &= tf.random.uniform(tf.shape(mask)) >= self.dropout
-        if self.ages is not None:
-            vectors = tf.concat([vectors, self.ages(_bucket(age))], -1)
         inside = [mask & (_from_newest(mask) <= window) for window in self.windows]
         if self.session_length:
             session = mask & in_session
             inside.append(session & (_from_newest(session) <= self.session_length))
-        weights = tf.cast(tf.stack(inside, 1), vectors.dtype)
+        bucket = None if self.ages is None else _bucket(age)
+        means = []
+        if inside:
+            means.append(self._means(vectors, bucket, tf.stack(inside, 1)))
         if self.half_lives_days:
-            weights = tf.concat([weights, self._fading(age, mask)], 1)
+            means.append(self._weighted_means(vectors, bucket, self._fading(age, mask)))
+        found = tf.concat(means, 1)  # [N, means, dim + age_dim]
+        return tf.reshape(found, [-1, self.num_means * found.shape[-1]])
+
+    def _means(
+        self, vectors: tf.Tensor | Rows, bucket: tf.Tensor | None, inside: tf.Tensor
+    ) -> tf.Tensor:
+        """Means over bool [N, means, L]."""
+        if not isinstance(vectors, Rows):
+            return self._weighted_means(vectors, bucket, tf.cast(inside, tf.float32))
+        means = vectors.means(inside)
+        if self.ages is None:
+            return means
+        of_age = Rows(table=tf.convert_to_tensor(self.ages.table), index=bucket)
+        return tf.concat([means, of_age.means(inside)], -1)
+
+    def _weighted_means(
+        self, vectors: tf.Tensor | Rows, bucket: tf.Tensor | None, weights: tf.Tensor
+    ) -> tf.Tensor:
+        """Means by weights, float32 [N, means, L]."""
         weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, -1, keepdims=True))
-        means = weights @ vectors  # [N, means, dim]
-        return tf.reshape(means, [-1, self.num_means * vectors.shape[-1]])
+        means = weights @ (vectors.gathered() if isinstance(vectors, Rows) else vectors)
+        if self.ages is None:
+            return means
+        return tf.concat([means, weights @ self.ages(bucket)], -1)
 
     def _fading(self, age: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """Weights by age, float32 [N, half-lives, L], the newest item's 1.

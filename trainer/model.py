@@ -12,6 +12,7 @@ from preprocessing.features import FeatureSpec
 from trainer.catalog import Assets, Catalog
 from trainer.dropout import drop_rows
 from trainer.encoders import EmbeddingTable, LookedUp, make_encoder
+from trainer.gather import Rows, gather_rows
 from trainer.history import WindowMeans
 from trainer.input import PAD_ITEM
 from trainer.items import ItemEncoder
@@ -88,7 +89,7 @@ class TwoTower(tfrs.Model):
     def _user_vectors(
         self,
         looked_up: Mapping[str, tf.Tensor],
-        history: tf.Tensor,
+        history: tf.Tensor | Rows,
         mask: tf.Tensor,
         training: bool,
     ) -> tf.Tensor:
@@ -167,13 +168,15 @@ class TwoTower(tfrs.Model):
         """
         static = self.items(tf.maximum(inputs["distinct_item"], 0), training=training)
         users = self._user_vectors(
-            inputs, tf.gather(static, inputs["history_index"]), inputs["history_mask"], training
-        )
+            inputs, Rows(table=static, index=inputs["history_index"]),
+            inputs["history_mask"], training,
+        )  # fmt: skip
         daily = self.items.daily(
             inputs["candidate_item"], inputs["candidate_day"], training=training
         )
         candidates = self.item_tower(
-            tf.concat([tf.gather(static, inputs["candidate_index"]), daily], -1), training=training
+            tf.concat([gather_rows(static, inputs["candidate_index"]), daily], -1),
+            training=training,
         )
         scores = self.negatives.score(
             users, candidates, inputs, temperature=self.temperature(), use_memory=use_memory

@@ -203,12 +203,15 @@ class Negatives(tf.Module):
 
 def _logits(users: tf.Tensor, items: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
     """Float32 [B, N], whatever the precision of the vectors."""
-    return tf.cast(tf.matmul(users, items, transpose_b=True), tf.float32) / temperature
+    # The users are divided, not the logits: there are far fewer of them.
+    users = tf.cast(users, tf.float32) / temperature
+    return tf.matmul(users, tf.cast(items, tf.float32), transpose_b=True)
 
 
 def _pairs(pairs: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
     """True at each pair, int64 [n, 2]: bool of the shape."""
-    return tf.scatter_nd(pairs, tf.ones(tf.shape(pairs)[:1]), shape) > 0
+    is_pair = tf.ones(tf.shape(pairs)[:1], tf.bool)
+    return tf.tensor_scatter_nd_update(tf.zeros(shape, tf.bool), pairs, is_pair)
 
 
 def _copies_of_item(item: tf.Tensor, copies: tf.Tensor) -> tf.Tensor:

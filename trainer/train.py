@@ -221,8 +221,7 @@ def _run_steps(
                             console.print(f"step {step} of {total_steps}  loss {mean_loss:.4f}")
                         tf.summary.scalar("train/loss", mean_loss, step)
                         tf.summary.scalar("train/gradient_norm", norm, step)
-                        rate = optimizer.adamw.learning_rate
-                        tf.summary.scalar("train/learning_rate", rate, step)
+                        tf.summary.scalar("train/learning_rate", optimizer.learning_rate(), step)
                         tf.summary.scalar("train/item_cosine", cosine, step)
                         tf.summary.scalar("train/temperature", model.temperature(), step)
                         log_monitors(model, step, day=train_end)

@@ -26,7 +26,7 @@ class Softmax(Loss):
         """See the base."""
         positive = scores.positive + scores.positive_log_weight
         weighted = scores.negatives + scores.log_weight
-        losses = tf.math.softplus(tf.reduce_logsumexp(weighted, 1) - positive)
+        losses = tf.math.softplus(_log_sum_exp(weighted) - positive)
         if self._smoothing:
             shares = scores.negative_shares()
             # In a row without a negative the mass stays where it is.
@@ -34,3 +34,20 @@ class Softmax(Loss):
             gap -= tf.reduce_sum(shares * scores.negatives, 1)
             losses += self._smoothing * gap
         return losses
+
+
+@tf.custom_gradient
+def _log_sum_exp(values: tf.Tensor) -> tuple[tf.Tensor, object]:
+    """Log of the sum of exponentials of each row: float32 [B, N] to float32 [B].
+
+    `tf.reduce_logsumexp` with a gradient that takes one multiplication a value: the derived one
+    writes a [B, N] of the upstream gradient first.
+    """
+    greatest = tf.reduce_max(values, 1, keepdims=True)
+    exponential = tf.exp(values - greatest)
+    total = tf.reduce_sum(exponential, 1, keepdims=True)
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return exponential * (upstream[:, tf.newaxis] / total)
+
+    return tf.squeeze(tf.math.log(total) + greatest, 1), gradient
