@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import tensorflow as tf
 
 from configs.schema import Train
 
-Gradient = tf.Tensor | tf.IndexedSlices
+Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices"
 
 _SMALL_TABLE = 4_096
 
