@@ -10,11 +10,13 @@ from configs.kinds import Feature, validate_features
 from configs.simulation import ShortVideoSimulation, StreamRecSimulation
 from configs.training import (
     Correction,
+    Distribution,
     Duplicates,
     Frequency,
     Loss,
     LossKind,
     Model,
+    Precision,
     TensorBoard,
     Train,
 )
@@ -25,6 +27,7 @@ __all__ = [
     "DamagedFiles",
     "Data",
     "Describe",
+    "Distribution",
     "Duplicates",
     "Eval",
     "Export",
@@ -34,6 +37,7 @@ __all__ = [
     "LossKind",
     "Model",
     "PositiveRule",
+    "Precision",
     "Protocol",
     "Seen",
     "Split",
@@ -81,6 +85,12 @@ class Config:
             "loss.impressed_negatives",
             self.loss.impressed_negatives,
             f"at most data.negatives_per_row, {self.data.negatives_per_row}, that rows hold",
+        )
+        require(
+            not self.loss.symmetric or self.train.distribution is Distribution.NONE,
+            "train.distribution",
+            self.train.distribution.value,
+            "none: of a symmetric loss each replica would need the others' users too",
         )
         require(
             not self.model.learn_temperature or self.loss.kind is not LossKind.TRIPLET,

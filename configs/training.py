@@ -88,6 +88,21 @@ class Frequency(enum.Enum):
 FULL_SOFTMAX_MAX_ITEMS = 100_000
 
 
+class Precision(enum.Enum):
+    """What the towers are computed in while training; weights, loss and softmax are float32."""
+
+    FLOAT32 = "float32"
+    MIXED_BFLOAT16 = "mixed_bfloat16"
+
+
+class Distribution(enum.Enum):
+    """Which devices share the rows of a step (docs/operations.md)."""
+
+    NONE = "none"  # one
+    MIRRORED = "mirrored"  # all GPUs of the machine
+    MULTI_WORKER = "multi_worker"  # all GPUs of the machines that TF_CONFIG names
+
+
 @dataclass(slots=True, kw_only=True)
 class Loss:
     """The loss and its negatives; the negatives may be mixed in any way.
@@ -191,6 +206,12 @@ class Train:
             it; a history and item ids have dropouts of their own.
         target_window: a row predicts a random one of its user's next so many labels, its own the
             first of them; 1: always its own.
+        precision: of the towers' arithmetic in training.
+        jit_compile: compile the towers' training by XLA.
+        steps_per_execution: steps taken by one call into TensorFlow, at most: logs, checkpoints and
+            the end of an epoch keep their steps. SIGTERM is looked at between calls. 1 with several
+            replicas.
+        distribution: over which devices.
         shuffle_records: records mixed with one another; rows are shuffled among them.
         log_every_steps: steps between lines of TensorBoard.
         checkpoint_every_steps: steps between checkpoints; the end of an epoch is one too.
@@ -212,6 +233,10 @@ class Train:
     item_id_dropout: float = 0.0
     feature_dropout: dict[str, float] = field(default_factory=dict)
     target_window: int = 1
+    precision: Precision = Precision.FLOAT32
+    jit_compile: bool = False
+    steps_per_execution: int = 1
+    distribution: Distribution = Distribution.NONE
     shuffle_records: int = 64
     log_every_steps: int = 50
     checkpoint_every_steps: int = 500
@@ -234,7 +259,15 @@ class Train:
             "checkpoint_every_steps",
             "keep_checkpoints",
             "shuffle_records",
+            "steps_per_execution",
             "target_window",
+        )
+        require(
+            self.steps_per_execution == 1 or self.distribution is Distribution.NONE,
+            "train.steps_per_execution",
+            self.steps_per_execution,
+            "1 with several replicas: what they tell one another may change its shape between "
+            "calls only",
         )
         require_not_negative(self, "train", "weight_decay", "validate_every_epochs")
         require_share(self, "train", "history_dropout", "item_id_dropout", "warmup_fraction")

@@ -31,12 +31,15 @@ class Checkpoints:
         newest: step of the newest one that was written or restored; None before the first.
     """
 
-    def __init__(self, workdir: Path, checkpoint: tf.train.Checkpoint, *, keep: int) -> None:
-        """Keeps the `keep` newest below `workdir`."""
+    def __init__(
+        self, workdir: Path, checkpoint: tf.train.Checkpoint, *, keep: int, writes: bool = True
+    ) -> None:
+        """Keeps the `keep` newest below `workdir`; where another process writes, only reads."""
         self.directory = workdir / CHECKPOINTS
         self.newest: int | None = None
         self._checkpoint = checkpoint
         self._keep = keep
+        self._writes = writes
 
     def restore_newest(self, *, warn: Warn) -> int | None:
         """Restores the newest readable checkpoint, and returns its step; None if there is none.
@@ -59,6 +62,9 @@ class Checkpoints:
             UserError: it cannot be written, for want of space or otherwise; those before it are
                 as they were.
         """
+        if not self._writes:
+            self.newest = step
+            return
         try:
             self._checkpoint.write(str(path_of(self.directory, step)))
         except tf.errors.OpError as error:

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from trainer.replicas import update_each
+
 _PRIME = (1 << 61) - 1
 
 
@@ -56,10 +58,9 @@ class StreamingFrequency(tf.Module):
             hits = tf.gather_nd(self.hits, where) + times
             keep = tf.minimum((1 - self._rate) ** times, 1 - times / hits)
             gap = keep * tf.gather_nd(self.gap, where) + (1 - keep) * mean
-            self.last.scatter_nd_update(where, newest)
-            self.gap.scatter_nd_update(where, gap)
-            self.hits.scatter_nd_update(where, hits)
-        self.row.assign_add(count)
+            for variable, value in ((self.last, newest), (self.gap, gap), (self.hits, hits)):
+                update_each(variable, _put, where, value)
+        update_each(self.row, lambda row, count: row.assign_add(count), count)
 
     def share(self, item: tf.Tensor) -> tf.Tensor:
         """Estimated share of rows: int64 [n] to float32 [n]; 0 for what never came up."""
@@ -72,3 +73,7 @@ class StreamingFrequency(tf.Module):
         """Int64 [n] below 2^31 to int64 [arrays, n]."""
         a, b = (tf.constant(each, tf.int64)[:, tf.newaxis] for each in (self._a, self._b))
         return (a * item + b) % _PRIME % self._buckets
+
+
+def _put(variable: tf.Variable, where: tf.Tensor, value: tf.Tensor) -> None:
+    variable.scatter_nd_update(where, value)

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from trainer.replicas import update_each
+
 
 class ItemMemory(tf.Module):
     """The newest positives with the vectors that they had: first in, first out.
@@ -54,5 +56,9 @@ class ItemMemory(tf.Module):
             (self.user, user),
             (self.share, share),
         ):
-            variable.scatter_update(tf.IndexedSlices(value[-fits:], slot))
-        self.pushed.assign_add(count)
+            update_each(variable, _put, value[-fits:], slot)
+        update_each(self.pushed, lambda pushed, count: pushed.assign_add(count), count)
+
+
+def _put(variable: tf.Variable, value: tf.Tensor, slot: tf.Tensor) -> None:
+    variable.scatter_update(tf.IndexedSlices(value, slot))

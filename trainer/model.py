@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from configs.kinds import Entity, Sequence
-from configs.schema import Config
+from configs.schema import Config, LossKind, Precision
 from preprocessing.features import FeatureSpec
 from trainer.catalog import Assets, Catalog
 from trainer.dropout import drop_rows
@@ -18,6 +18,7 @@ from trainer.input import PAD_ITEM
 from trainer.items import ItemEncoder
 from trainer.losses import make_loss
 from trainer.negatives import Negatives
+from trainer.replicas import map_shared, own_rows
 from trainer.temperature import Temperature
 from trainer.towers import Tower
 
@@ -31,7 +32,15 @@ class TwoTower(tfrs.Model):
     is known of it as a history, and the other way round.
     """
 
-    def __init__(self, config: Config, spec: FeatureSpec, catalog: Catalog, assets: Assets) -> None:
+    def __init__(
+        self,
+        config: Config,
+        spec: FeatureSpec,
+        catalog: Catalog,
+        assets: Assets,
+        *,
+        precision: Precision = Precision.FLOAT32,
+    ) -> None:
         """Builds every weight.
 
         Args:
@@ -39,6 +48,7 @@ class TwoTower(tfrs.Model):
             spec: of the features.
             catalog: of the dataset.
             assets: its vocabularies and statistics.
+            precision: that the towers compute in. What was trained in another is served in float32.
         """
         super().__init__()
         tf.keras.utils.set_random_seed(config.train.seed)
@@ -62,8 +72,19 @@ class TwoTower(tfrs.Model):
         self.history = WindowMeans(
             *spec.sequence, dropout=config.train.history_dropout, seed=seed + 2_000
         )
-        self.user_tower = Tower(config.model, name="user_tower")
-        self.item_tower = Tower(config.model, name="item_tower")
+        self.user_tower, self.item_tower = (
+            Tower(
+                config.model,
+                name=name,
+                precision=precision,
+                jit_compile=config.train.jit_compile,
+            )
+            for name in ("user_tower", "item_tower")
+        )
+        # XLA compiles for one number of rows, so the item tower is given as many as there can be.
+        self._padded_candidates = (
+            _most_candidates(config, spec, catalog) if config.train.jit_compile else None
+        )
         self.temperature = Temperature(config.model)
         self.negatives = Negatives(
             config.loss, dim=config.model.embedding_dim, num_items=self.num_known, seed=seed
@@ -164,26 +185,33 @@ class TwoTower(tfrs.Model):
             use_memory: bool [], whether items of earlier batches are negatives too.
 
         Returns:
-            float32 [].
+            float32 []; within a strategy's replicas the part of this one's rows, of a sum over all.
         """
+        # Every replica embeds all of the batch's items: its rows have seen most of them.
         static = self.items(tf.maximum(inputs["distinct_item"], 0), training=training)
+        names = [*(e.feature_name for e in self.user_encoders), self.history.feature_name]
+        looked_up = tf.nest.map_structure(own_rows, {name: inputs[name] for name in names})
         users = self._user_vectors(
-            inputs, Rows(table=static, index=inputs["history_index"]),
-            inputs["history_mask"], training,
-        )  # fmt: skip
+            looked_up,
+            Rows(table=static, index=own_rows(inputs["history_index"])),
+            own_rows(inputs["history_mask"]),
+            training,
+        )
         daily = self.items.daily(
             inputs["candidate_item"], inputs["candidate_day"], training=training
         )
-        candidates = self.item_tower(
+        candidates = map_shared(
+            lambda each: self.item_tower(each, training=training),
             tf.concat([gather_rows(static, inputs["candidate_index"]), daily], -1),
-            training=training,
+            padded_to=self._padded_candidates if training else None,
         )
         scores = self.negatives.score(
             users, candidates, inputs, temperature=self.temperature(), use_memory=use_memory
         )
         losses = sum(self.loss_function(each) for each in scores) / len(scores)
+        weight = inputs["weight"]
         return tf.math.divide_no_nan(
-            tf.reduce_sum(losses * inputs["weight"]), tf.reduce_sum(inputs["weight"])
+            tf.reduce_sum(losses * own_rows(weight)), tf.reduce_sum(weight)
         )
 
     @property
@@ -197,3 +225,14 @@ class TwoTower(tfrs.Model):
         """All other trainable variables."""
         tables = {table.ref() for table in self.embedding_tables}
         return [v for v in self.trainable_variables if v.ref() not in tables]
+
+
+def _most_candidates(config: Config, spec: FeatureSpec, catalog: Catalog) -> int:
+    """As many candidates as a batch can have."""
+    loss, rows = config.loss, config.train.batch_size
+    if loss.kind is LossKind.FULL_SOFTMAX:
+        drawn = catalog.num_known
+    else:
+        drawn = loss.uniform_negatives + rows * loss.impressed_negatives
+    # Without features by day an item is one candidate, whatever the day.
+    return rows + drawn if spec.has_daily_items else min(rows + drawn, catalog.size)

@@ -10,6 +10,7 @@ from configs.schema import Loss as LossConfig
 from trainer.frequency import StreamingFrequency
 from trainer.losses import MASKED, Drawn, Scores, log_expected, log_weights
 from trainer.memory import ItemMemory
+from trainer.replicas import own_pairs, own_rows
 
 Inputs = Mapping[str, tf.Tensor]
 
@@ -79,7 +80,7 @@ class Negatives(tf.Module):
         """Scores candidates, and remembers the batch's positives for later ones.
 
         Args:
-            users: float32 [B, dim], unit vectors.
+            users: float32 [B, dim], unit vectors; of this replica's rows, if there are several.
             candidates: float32 [T, dim], those of `inputs["candidate_item"]`.
             inputs: a batch of `trainer.input.train_batches`.
             temperature: float32 [].
@@ -90,17 +91,20 @@ class Negatives(tf.Module):
         """
         drawn = self._drawn_columns(users, candidates, inputs, temperature)
         rows = tf.shape(users, tf.int64)[0]
-        positive_index = inputs["positive_index"]
+        positive_index = own_rows(inputs["positive_index"])
         positive = tf.gather_nd(drawn.logits, tf.stack([tf.range(rows), positive_index], 1))
-        item_of_row = tf.gather(drawn.item, positive_index)
         share_of_positive = tf.gather(drawn.share, positive_index)
+        # Of the whole batch: what the other replicas' rows know of a user is known of this one's.
+        item_of_row = tf.gather(drawn.item, inputs["positive_index"])
         scores = []
         if self._config.symmetric:
             scores.append(self._users_of_items(drawn, inputs, item_of_row, temperature))
 
         columns, shown = drawn, inputs.get("impressed_index")
         if shown is not None:
-            also = _pairs(inputs["impressed_masked"], tf.shape(drawn.logits, tf.int64))
+            shown = own_rows(shown)
+            pairs = own_pairs(inputs["impressed_masked"], tf.shape(item_of_row, tf.int64)[0])
+            also = _pairs(pairs, tf.shape(drawn.logits, tf.int64))
             columns = replace(columns, hidden=columns.hidden | also)
         if self.memory is not None:
             memory, used = self.memory, tf.where(use_memory, self.memory.filled, 0)
@@ -109,10 +113,10 @@ class Negatives(tf.Module):
             if shown is not None:
                 columns, shown = _without_shown(columns, shown, inputs, memory, used)
             memory.push(
-                vector=tf.gather(candidates, positive_index),
+                vector=tf.gather(candidates, inputs["positive_index"]),
                 item=item_of_row,
                 user=inputs["user"],
-                share=share_of_positive,
+                share=tf.gather(drawn.share, inputs["positive_index"]),
             )
         mix = Drawn(
             copies=columns.copies,
@@ -153,15 +157,16 @@ class Negatives(tf.Module):
             self.frequency.update(tf.gather(item, positive_index))
             share = self.frequency.share(item)
         logits = _logits(users, candidates[:count], temperature)
+        rows = tf.shape(positive_index, tf.int64)[0]
         in_batch = float(self._config.in_batch_negatives)
         return _Columns(
             item=item,
             copies=copies,
             share=share,
             logits=logits,
-            hidden=_pairs(inputs["masked"], tf.shape(logits, tf.int64)),
-            rows=in_batch * tf.cast(tf.shape(users)[0], tf.float32),
-            own_rows=in_batch * inputs["rows_of_user"],
+            hidden=_pairs(own_pairs(inputs["masked"], rows), tf.shape(logits, tf.int64)),
+            rows=in_batch * tf.cast(rows, tf.float32),
+            own_rows=in_batch * own_rows(inputs["rows_of_user"]),
         )
 
     def _positive_log_weight(self, mix: Drawn, share: tf.Tensor) -> tf.Tensor:
@@ -232,8 +237,8 @@ def _with_memory(
 
     Args:
         columns: so far.
-        user: int64 [B].
-        item_of_row: int64 [B].
+        user: int64 [rows of the whole batch].
+        item_of_row: int64, the same.
         memory: of S slots.
         used: int64 [].
         remembered: float32 [B, S], logits of the memory's items.
@@ -262,8 +267,8 @@ def _known_to_user(
     """Which columns hold a positive of the row's user, of the batch or of the memory.
 
     Args:
-        user: int64 [B].
-        item_of_row: int64 [B].
+        user: int64 [rows of the whole batch].
+        item_of_row: int64, the same.
         memory: whose first `used` slots count.
         used: int64 [].
         columns: int64 [N], items.
@@ -288,7 +293,8 @@ def _known_to_user(
     entries = tf.math.unsorted_segment_sum(
         tf.ones_like(owner, tf.float32), owner, tf.shape(distinct)[0]
     )
-    return tf.gather(_pairs(pairs, shape), user_index), tf.gather(entries, user_index)
+    own_index = own_rows(user_index)
+    return tf.gather(_pairs(pairs, shape), own_index), tf.gather(entries, own_index)
 
 
 def _without_shown(
@@ -304,7 +310,7 @@ def _without_shown(
         used: int64 [].
     """
     slots = tf.range(memory.size, dtype=tf.int64)
-    mine = (inputs["user"][:, tf.newaxis] == memory.user) & (slots < used)
+    mine = (own_rows(inputs["user"])[:, tf.newaxis] == memory.user) & (slots < used)
     items = tf.where(shown >= 0, tf.gather(inputs["candidate_item"], tf.maximum(shown, 0)), -1)
     copies, liked = tf.zeros_like(mine), []
     for item in tf.unstack(items, axis=1):  # one at a time: all at once are B * K * slots

@@ -1,12 +1,12 @@
 """One optimisation step over two kinds of weights: embedding tables by row, the rest densely."""
 
 import math
-from collections.abc import Callable
 from typing import TypeAlias
 
 import tensorflow as tf
 
 from configs.schema import Train
+from trainer.replicas import update_each
 
 Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices"
 
@@ -84,7 +84,7 @@ class RowwiseAdagrad(tf.Module):
 
         rate = self.schedule(step)
         for table, sums, gradient in zip(self.tables, self.accumulators, gradients, strict=True):
-            _update(table, update, sums, gradient, rate)
+            update_each(table, update, sums, gradient, rate)
 
 
 class AdamW(tf.Module):
@@ -120,7 +120,7 @@ class AdamW(tf.Module):
             self.variables_, self.first, self.second, gradients, strict=True
         ):
             decay = 0.0 if any(n in variable.name for n in self._NOT_DECAYED) else 1.0
-            _update(variable, self._update_one, first, second, gradient, rate, powers, decay)
+            update_each(variable, self._update_one, first, second, gradient, rate, powers, decay)
 
     def _update_one(
         self,
@@ -196,13 +196,5 @@ class Optimizer(tf.Module):
         sparse = [tf.IndexedSlices(v, g.indices) for v, g in zip(clipped, sparse, strict=False)]
         self.rowwise.apply(sparse, self.step)
         self.adamw.apply(clipped[len(tables) :], self.step)
-        _update(self.step, lambda step: step.assign_add(1))
+        update_each(self.step, lambda step: step.assign_add(1))
         return norm
-
-
-def _update(variable: tf.Variable, update: Callable[..., object], *arguments: object) -> None:
-    """Calls `update(variable, *arguments)`, for each replica's copy if there are several."""
-    tf.distribute.get_replica_context().merge_call(
-        lambda strategy, *given: strategy.extended.update(variable, update, args=given),
-        args=arguments,
-    )

@@ -1,6 +1,5 @@
 """The story of a training run, top to bottom."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,9 @@ from trainer.lists import load_lists
 from trainer.model import TwoTower
 from trainer.optimizers import Optimizer
 from trainer.recommenders import Towers
+from trainer.replicas import is_chief, make_strategy, require_whole_shares
 from trainer.results import evaluate_and_write
+from trainer.step import TrainStep
 from trainer.targets import NextTargets
 from trainer.tensorboard import close_board, log_monitors, open_board
 from trainer.warm_start import init_from
@@ -107,18 +108,26 @@ def train_and_evaluate(
             )
         total_steps = steps_per_epoch * config.train.epochs
 
-        # 2. The workdir, which belongs to one config and one dataset.
+        # 2. The workdir, of one config and one dataset. Of several workers the first writes.
+        strategy = make_strategy(config.train.distribution)
+        require_whole_shares(strategy, config.train.batch_size)
+        chief = is_chief(strategy)
         work = Path(workdir)
-        claim(work, config, dataset)
+        if chief:
+            claim(work, config, dataset)
 
-        # 3. Model and optimiser.
-        model = TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
-        optimizer = Optimizer(
-            config.train,
-            tables=model.embedding_tables,
-            dense=model.dense_weights,
-            total_steps=total_steps,
-        )
+        # 3. Model and optimiser, a copy on every device.
+        with strategy.scope():
+            model = TwoTower(
+                config, dataset.spec, dataset.catalog, dataset.assets,
+                precision=config.train.precision,
+            )  # fmt: skip
+            optimizer = Optimizer(
+                config.train,
+                tables=model.embedding_tables,
+                dense=model.dense_weights,
+                total_steps=total_steps,
+            )
         console.print(_describe(dataset, model, steps_per_epoch, config.train.epochs))
 
         # 4. Resume: weights, accumulators and step; the step says where in which epoch to go on.
@@ -126,6 +135,7 @@ def train_and_evaluate(
             work,
             tf.train.Checkpoint(model=model, optimizer=optimizer),
             keep=config.train.keep_checkpoints,
+            writes=chief,
         )
         resumed = checkpoints.restore_newest(
             warn=lambda text: console.print(f"[bold red]warning:[/bold red] {text}")
@@ -139,18 +149,25 @@ def train_and_evaluate(
             console.print(f"no checkpoint in {checkpoints.directory}: starting at step 0")
 
         # 5. The steps.
-        writer = open_board(work / TENSORBOARD, config)
+        writer = (
+            open_board(work / TENSORBOARD, config) if chief else tf.summary.create_noop_writer()
+        )
+        take_steps = TrainStep(model, optimizer, strategy)
         try:
             loss = _run_steps(
-                config, dataset, model, optimizer, checkpoints, interruption,
+                config, dataset, model, optimizer, take_steps, checkpoints, interruption,
                 steps_per_epoch=steps_per_epoch, writer=writer, console=console,
             )  # fmt: skip
         except DivergedError as error:
-            mark_failed(work, error)
+            if chief:
+                mark_failed(work, error)
             raise
         except tf.errors.DataLossError as error:  # TensorFlow does not say in which file
             manifests.verify_hashes(dataset.root, dataset.manifest)
             raise UserError(f"--dataset={dataset.root}: {error.message}") from error
+
+        if not chief:
+            return Result(steps=int(optimizer.step), loss=loss, metrics={"protocols": {}})
 
         # 6. Evaluation on the full catalog, beside the baselines.
         writer.flush()  # the report shows the curves
@@ -168,6 +185,7 @@ def _run_steps(
     dataset: Dataset,
     model: TwoTower,
     optimizer: Optimizer,
+    take_steps: TrainStep,
     checkpoints: Checkpoints,
     interruption: Interruption,
     *,
@@ -188,29 +206,31 @@ def _run_steps(
     train_end = dataset.manifest.splits.validation_time // SECONDS_PER_DAY
     watch = Watch(max_item_cosine=train.max_item_cosine, warmup_steps=optimizer.warmup_steps)
 
-    @tf.function(reduce_retracing=True)
-    def train_step(batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        with tf.GradientTape() as tape:
-            warm = optimizer.step >= optimizer.warmup_steps
-            loss = model.compute_loss(batch, training=True, use_memory=warm)
-        return loss, optimizer.minimize(loss, tape)
-
+    # Calls of several steps end where there is something to do.
+    stops = (train.log_every_steps, train.checkpoint_every_steps, steps_per_epoch)
     mean_loss = None
     with _progress(console) as bar, writer.as_default():
         task = bar.add_task("train", total=total_steps, completed=step, loss="")
         while step < total_steps:
             epoch, skip = divmod(step, steps_per_epoch)
-            batches = train_batches(
-                dataset.root, dataset.manifest, dataset.spec,
-                config=config, sampling=sampling, look_up=model.look_up, targets=targets,
-                epoch=epoch, skip_batches=skip,
+            batches = iter(
+                train_batches(
+                    dataset.root, dataset.manifest, dataset.spec,
+                    config=config, sampling=sampling, look_up=model.look_up, targets=targets,
+                    epoch=epoch, skip_batches=skip,
+                )
             )  # fmt: skip
+            end = step - skip + steps_per_epoch
             with interruption.deferred():
-                for batch in batches:
-                    loss, norm = train_step(batch)
-                    step += 1
-                    watch.add(step, loss, norm)
-                    bar.advance(task)
+                while step < end:
+                    count = min(
+                        train.steps_per_execution,
+                        *(every - step % every for every in stops),
+                    )
+                    losses, norms = take_steps(batches, count)
+                    watch.add(step + 1, losses, norms)
+                    step += count
+                    bar.advance(task, count)
                     is_last = step == total_steps
                     if step % train.log_every_steps == 0 or is_last:
                         watch.require_finite(last_good=checkpoints.last_good)
@@ -220,7 +240,7 @@ def _run_steps(
                         if not console.is_terminal:  # a file has no bar to look at
                             console.print(f"step {step} of {total_steps}  loss {mean_loss:.4f}")
                         tf.summary.scalar("train/loss", mean_loss, step)
-                        tf.summary.scalar("train/gradient_norm", norm, step)
+                        tf.summary.scalar("train/gradient_norm", norms[-1], step)
                         tf.summary.scalar("train/learning_rate", optimizer.learning_rate(), step)
                         tf.summary.scalar("train/item_cosine", cosine, step)
                         tf.summary.scalar("train/temperature", model.temperature(), step)

@@ -37,9 +37,9 @@ class Watch:
         """See the class."""
         return self._collapsed_checks > 0
 
-    def add(self, step: int, loss: tf.Tensor, gradient_norm: tf.Tensor) -> None:
-        """Notes a step without waiting for its result, both float32 []."""
-        self._unread.append((step, loss, gradient_norm))
+    def add(self, first: int, losses: tf.Tensor, gradient_norms: tf.Tensor) -> None:
+        """Notes steps from `first` on without waiting for their results, both float32 [steps]."""
+        self._unread.append((first, losses, gradient_norms))
 
     def require_finite(self, *, last_good: str) -> None:
         """Reads what was noted since the last call.
@@ -47,14 +47,16 @@ class Watch:
         Raises:
             DivergedError: a loss or the norm of a gradient is NaN or infinite; names the step.
         """
-        for step, loss, norm in self._unread:
-            for what, value in (("loss", float(loss)), ("gradient norm", float(norm))):
-                if not math.isfinite(value):
-                    raise DivergedError(
-                        f"step {step}: found a {what} of {value}, expected a finite one; the last "
-                        f"good checkpoint is {last_good}"
-                    )
-            self._losses.append(float(loss))
+        for first, losses, norms in self._unread:
+            pairs = zip(losses.numpy().tolist(), norms.numpy().tolist(), strict=True)
+            for step, (loss, norm) in enumerate(pairs, first):
+                for what, value in (("loss", loss), ("gradient norm", norm)):
+                    if not math.isfinite(value):
+                        raise DivergedError(
+                            f"step {step}: found a {what} of {value}, expected a finite one; the "
+                            f"last good checkpoint is {last_good}"
+                        )
+                self._losses.append(loss)
         self._unread.clear()
 
     def take_mean_loss(self) -> float:

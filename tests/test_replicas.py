@@ -1,0 +1,45 @@
+"""Two replicas are one device with the same batch: losses, gradients and weights."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs.errors import UserError
+from configs.schema import Distribution
+from tests.tiny_run import tiny_config
+from tests.two_replicas import STEPS
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    output = tmp_path_factory.mktemp("replicas") / "found.npz"
+    root = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-m", "tests.two_replicas", str(output)], cwd=root, check=True)
+    return dict(np.load(output))
+
+
+def test_two_replicas_are_one_device(found: dict[str, np.ndarray]) -> None:
+    one = {name: value for name, value in found.items() if name.startswith("1/")}
+    assert len(one) > 40 and len(set(one["1/loss"])) == STEPS  # it learns
+    for name, value in one.items():
+        other = found[name.replace("1/", "2/", 1)]
+        np.testing.assert_allclose(other, value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"steps_per_execution": 2}, "train.steps_per_execution: found 2, expected 1"),
+        ({"symmetric": True}, "train.distribution: found 'mirrored', expected none"),
+    ],
+)
+def test_what_replicas_cannot_do_is_refused(changes: dict[str, object], says: str) -> None:
+    config = tiny_config()
+    config.train.distribution = Distribution.MIRRORED
+    for name, value in changes.items():
+        setattr(config.loss if name == "symmetric" else config.train, name, value)
+    with pytest.raises(UserError, match=says):
+        config.validate()
