@@ -146,6 +146,7 @@ class Server:
             runs=self._options.num_batch_threads,
             on_run=metrics.run,
         )
+        metrics.queue_length(self._batcher.waiting)
         prediction = PredictionService(
             self._options.model_name, self._versions, metrics, limits=limits, batcher=self._batcher
         )

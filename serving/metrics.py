@@ -1,9 +1,11 @@
 """What the server counts, for Prometheus: TF Serving's names and a few of our own.
 
-Source: tensorflow_serving/servables/tensorflow/util.cc (names, labels, buckets) and
+Source: tensorflow_serving/servables/tensorflow/util.cc (names, labels, buckets),
+tensorflow/core/common_runtime/metrics.cc and
 tensorflow_serving/util/prometheus_exporter.cc (the spelling: '/' becomes ':').
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -15,6 +17,9 @@ from serving.request_errors import RequestError
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_PLAIN_0_0_4
 
 _REQUEST_COUNT = ":tensorflow:serving:request_count"
+_GRAPH_RUNS = ":tensorflow:core:graph_runs"
+_GRAPH_RUN_TIME = ":tensorflow:core:graph_run_time_usecs"
+_COUNTERS = (_REQUEST_COUNT, _GRAPH_RUNS, _GRAPH_RUN_TIME)
 # From 10 µs by factors of 1.8, as TF Serving's: the last is about 20 minutes.
 _LATENCY_BUCKETS_US = tuple(10 * 1.8**i for i in range(33))
 _LATENCY_BUCKETS_S = tuple(1e-6 * bucket for bucket in _LATENCY_BUCKETS_US)
@@ -61,6 +66,23 @@ class Metrics:
                 registry=self._registry,
             )
         )
+        self._runtime_us = prometheus_client.Histogram(
+            ":tensorflow:serving:runtime_latency",
+            "Distribution of wall time (in microseconds) for Tensorflow runtime.",
+            ("model_name", "API", "runtime"),
+            buckets=_LATENCY_BUCKETS_US,
+            registry=self._registry,
+        ).labels(model_name, "Predict", "TF1")  # TF Serving's word for a session.
+        self._graph_runs = prometheus_client.Counter(
+            _GRAPH_RUNS,
+            "The number of graph executions used to collect /tensorflow/core/graph_run_time_usecs",
+            registry=self._registry,
+        )
+        self._graph_run_us = prometheus_client.Counter(
+            _GRAPH_RUN_TIME,
+            "The total time spent on executing graphs in microseconds.",
+            registry=self._registry,
+        )
         self._latencies_s = _Children(
             prometheus_client.Histogram(
                 "streamrec_predict_latency_seconds",
@@ -90,6 +112,9 @@ class Metrics:
             "How long the first request of a run waited.",
             buckets=_LATENCY_BUCKETS_S,
             registry=self._registry,
+        )
+        self._queue_length = prometheus_client.Gauge(
+            "streamrec_queue_length", "Requests that wait for a run.", registry=self._registry
         )
         self._in_flight = prometheus_client.Gauge(
             "streamrec_requests_in_flight", "Predicts being answered.", registry=self._registry
@@ -132,10 +157,18 @@ class Metrics:
         """Counts one run of the graph."""
         self._batch_rows.observe(run.rows)
         self._queue_s.observe(run.waited_s)
+        self._runtime_us.observe(1e6 * run.elapsed_s)
+        self._graph_runs.inc()
+        self._graph_run_us.inc(1e6 * run.elapsed_s)
+
+    def queue_length(self, function: Callable[[], int]) -> None:
+        """Shows, on each page, how many requests wait."""
+        self._queue_length.set_function(function)
 
     def page(self) -> bytes:
         """Everything, in Prometheus's text format."""
         text = prometheus_client.generate_latest(self._registry)
-        # The library ends a counter's name in _total; TF Serving's has no such end.
-        name = _REQUEST_COUNT.encode()
-        return text.replace(name + b"_total", name)
+        # The library ends a counter's name in _total; TF Serving's have no such end.
+        for name in _COUNTERS:
+            text = text.replace(f"{name}_total".encode(), name.encode())
+        return text

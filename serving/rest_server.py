@@ -7,6 +7,8 @@ only block; REST is the convenient way in, gRPC the fast one.
 import http.server
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError
@@ -82,8 +84,19 @@ class _HttpServer(http.server.ThreadingHTTPServer):
         self.api: RestApi | None = None
         self.is_stopping = False
         self.answering = 0
-        self.lock = threading.Lock()
+        self._lock = threading.Lock()
         self._slots = threading.Semaphore(_MAX_CONNECTIONS)
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Counts a request, from its headers on, as one that a stop waits for."""
+        with self._lock:
+            self.answering += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.answering -= 1
 
     def server_bind(self) -> None:
         # Of HTTPServer, without its look-up of the host's name, which can take seconds.
@@ -124,10 +137,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answers without a body to read."""
-        self._answer(b"")
+        with self.server.counted():
+            self._answer(b"")
 
     def do_POST(self) -> None:
-        """Reads a body of a stated length."""
+        """Reads a body of a stated length, and answers."""
+        with self.server.counted():
+            self._post()
+
+    def _post(self) -> None:
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdecimal()):
             return self._refuse(411, "Content-Length is missing")
@@ -142,15 +160,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return None
 
     def _answer(self, body: bytes) -> None:
-        with self.server.lock:
-            self.server.answering += 1
-        try:
-            assert self.server.api is not None
-            status, kind, content = self.server.api.answer(self.command, self.path, body)
-            self._send(status, kind, content)
-        finally:
-            with self.server.lock:
-                self.server.answering -= 1
+        assert self.server.api is not None
+        self._send(*self.server.api.answer(self.command, self.path, body))
 
     def _refuse(self, status: int, text: str) -> None:
         self.close_connection = True  # The body was not read.

@@ -17,6 +17,7 @@ from typing import Any
 from absl import flags
 
 from configs.cli import console, run_app
+from serving.cpp_logs import only_errors
 from serving.grpc_server import Server
 from serving.json_logs import log_as_json, log_event
 from serving.option_flags import define_options
@@ -63,6 +64,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     out.print("loading", highlight=False)
     import serving.prediction_service  # noqa: F401  # Only now: TensorFlow takes seconds.
 
+    only_errors()
     # Half a second of garbage collection, in which no request is answered, becomes a thirtieth
     # when TensorFlow's own objects, which stay for good, are left out.
     gc.freeze()

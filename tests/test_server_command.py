@@ -7,10 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from tiny_server import NAME, TIMEOUT_S, Client, predict_request, publish, save
+from tiny_server import NAME, PREDICT, ROW, TIMEOUT_S, Client, predict_request, publish, save
 
 
 def command(base_path: Path, *flags: str) -> list[str]:
@@ -74,6 +75,13 @@ def test_command_with_a_value_out_of_bounds_is_one_line(
     assert done.stderr.count("\n") == 1
 
 
+def rest_port(stderr: Path) -> int:
+    """What the log says the server listens on."""
+    logged = [json.loads(line) for line in stderr.read_text().splitlines()]
+    (port,) = (line["rest_port"] for line in logged if line["event"] == "serving")
+    return int(port)
+
+
 def test_command_serves_until_sigterm_and_exits_0(tmp_path: Path) -> None:
     base_path, stderr = tmp_path / "model", tmp_path / "stderr"
     save(base_path / "1", 1)
@@ -102,7 +110,18 @@ def test_command_serves_until_sigterm_and_exits_0(tmp_path: Path) -> None:
         assert process.stdout.readline() == "version 2 is serving\n"
         assert client.predict(predict_request()).model_spec.version.value == 2
         client.channel.close()
+        # A request that is half sent is under way: it is answered before the server ends.
+        body = json.dumps({"instances": [ROW]}).encode()
+        under_way = socket.create_connection(("127.0.0.1", rest_port(stderr)), TIMEOUT_S)
+        head = f"POST {PREDICT} HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        under_way.sendall(head + body[:5])
+        time.sleep(0.5)  # Until the server has read the headers.
         process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "stopping\n"
+        under_way.sendall(body[5:])
+        answer = b"".join(iter(lambda: under_way.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.1 200 ") and b'"predictions"' in answer
+        under_way.close()
         rest = process.stdout.read()
         assert process.wait(timeout=TIMEOUT_S) == 0
     finally:
@@ -114,7 +133,8 @@ def test_command_serves_until_sigterm_and_exits_0(tmp_path: Path) -> None:
     assert result["model_name"] == NAME
     assert result["port"] == int(ready[1])
     assert result["versions_served"] == [1, 2]
-    logged = [json.loads(line) for line in stderr.read_text().splitlines() if line[:1] == "{"]
+    # Every line: neither TensorFlow's nor gRPC's C++ has a say of its own.
+    logged = [json.loads(line) for line in stderr.read_text().splitlines()]
     states = [(line["version"], line["state"]) for line in logged if line["event"] == "version"]
     assert states[:5] == [
         *((1, "START"), (1, "LOADING"), (1, "AVAILABLE")),

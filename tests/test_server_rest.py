@@ -214,9 +214,20 @@ def test_metrics_count_by_status_and_entrypoint(live: tuple[Server, Client]) -> 
     signature = "[('signature', 'serving_default')]"
     assert grown[f"streamrec_predict_batch_size_sum{signature}"] == 3
     assert grown[f"streamrec_predict_latency_seconds_count{signature}"] == 2
-    assert after["streamrec_requests_in_flight[]"] == 0
+    assert after["streamrec_requests_in_flight[]"] == after["streamrec_queue_length[]"] == 0
+    runtime = "[('API', 'Predict'), ('model_name', 'M'), ('runtime', 'TF1')]"
+    runs = grown[f":tensorflow:serving:runtime_latency_count{runtime}"]
+    assert runs == grown[":tensorflow:core:graph_runs_total[]"] == 2
+    assert grown["streamrec_batch_rows_sum[]"] == 3
+    assert grown["streamrec_batch_queue_seconds_count[]"] == 2
+    assert 0 < grown[":tensorflow:core:graph_run_time_usecs_total[]"]
+    assert (
+        grown[f":tensorflow:serving:runtime_latency_sum{runtime}"]
+        == grown[":tensorflow:core:graph_run_time_usecs_total[]"]
+    )
     _, text = ask(server, "GET", "/monitoring/prometheus/metrics")
     assert ':tensorflow:serving:request_count{model_name="M",status="OK"} ' in text
+    assert "\n:tensorflow:core:graph_runs " in text
 
 
 def test_health_and_reflection(live: tuple[Server, Client]) -> None:
