@@ -1,5 +1,6 @@
 """`python -m serving.query`: asks a running model what to show a user, and shows it."""
 
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from serving.requests import (
     load_titles,
     longest_history,
     spec_of_dataset,
+    strangers,
 )
 from serving.tls import client_credentials
 
@@ -75,6 +77,8 @@ def main(argv: list[str]) -> dict[str, Any]:
     scores = outputs["score"][0][: len(items)].tolist()
     titles = load_titles(root, manifest)
     console().print(_table(spec, states, items, scores, titles, elapsed_ms))
+    if note := strangers(items, titles):
+        print(f"warning: --dataset={root}: {note}", file=sys.stderr)
     return {
         "user_id": user_id,
         "version": version,

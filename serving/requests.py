@@ -1,7 +1,7 @@
 """From a user's stored state to what the model is asked with. NumPy only: clients import this."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,3 +170,17 @@ def load_titles(root: Path, manifest: Manifest) -> dict[str, tuple[str, str]]:
         for row in pq.read_table(root / file.name, columns=columns).to_pylist():
             titles[row["video_id"]] = (row.get("title") or "", row.get("category") or "")
     return titles
+
+
+def strangers(items: Sequence[str], catalog: Container[str]) -> str | None:
+    """One line on the items that a dataset's catalog does not hold, if there are any.
+
+    The protocol tells a client nothing of the data that a model was made of; its answers do.
+    """
+    unknown = [item for item in items if item not in catalog]
+    if not unknown:
+        return None
+    return (
+        f"found {len(unknown)} of {len(items)} recommended videos that its catalog does not hold,"
+        f" such as {unknown[0]!r}: they were added since, or the model is another dataset's"
+    )
