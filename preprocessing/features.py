@@ -79,13 +79,18 @@ ITEM = "item"
 UNKNOWN_ITEM = 0
 """The catalog id of every item that the catalog does not hold; never a candidate."""
 
-LABEL_COLUMNS = (
+TARGET_COLUMNS = (
     Column(name=ITEM, dtype=DType.INT64),  # catalog id of the positive
     Column(name="day", dtype=DType.INT64),  # of `timestamp`, days since 1970-01-01 UTC
-    Column(name="feature_time", dtype=DType.INT64),  # newest event used by a feature; 0: none
     Column(name="label_time", dtype=DType.INT64),  # of the positive event
-    Column(name="label_event", dtype=DType.BYTES),
     Column(name="weight", dtype=DType.FLOAT),
+)
+"""What a train row holds for the loss."""
+
+LABEL_COLUMNS = (
+    *TARGET_COLUMNS,
+    Column(name="feature_time", dtype=DType.INT64),  # newest event used by a feature; 0: none
+    Column(name="label_event", dtype=DType.BYTES),
     Column(name="position", dtype=DType.INT64),  # in the feed; -1: not logged
     Column(name="propensity", dtype=DType.FLOAT),  # of the impression; 0: not logged
     Column(name="session_id", dtype=DType.BYTES),
@@ -243,6 +248,11 @@ class FeatureSpec:
     def train_columns(self) -> tuple[Column, ...]:
         """Columns of `train`."""
         return self.row_feature_columns + LABEL_COLUMNS + self.negative_columns
+
+    @property
+    def training_columns(self) -> tuple[Column, ...]:
+        """Those of `train` that training reads; the others are for people and later stages."""
+        return self.row_feature_columns + TARGET_COLUMNS + self.negative_columns
 
     @property
     def negative_columns(self) -> tuple[Column, ...]:

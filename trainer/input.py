@@ -91,7 +91,7 @@ def train_batches(
         Batches as `trainer.model.TwoTower.loss` takes them.
     """
     seed = config.train.seed * 1_000_003 + epoch
-    columns = spec.train_columns
+    columns = spec.training_columns
     files = [str(root / f.name) for f in manifest.part("train")]
     order = np.random.default_rng(seed).permutation(len(files))
     records = tf.data.TFRecordDataset([files[i] for i in order], num_parallel_reads=2)
