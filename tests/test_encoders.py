@@ -29,7 +29,7 @@ from configs.kinds import (
 )
 from configs.schema import Data
 from preprocessing.features import TIMESTAMP, DType, FeatureSpec, columns_of, default_of
-from trainer.catalog import Assets
+from trainer.catalog import Assets, DailyCounts
 from trainer.encoders import Encoder, make_encoder
 from trainer.history import WindowMeans
 
@@ -72,6 +72,7 @@ ASSETS = Assets(
     statistics={
         n: {"mean": 1.0, "std": 2.0} for n in ("minutes", "account_age", "likes", "watch_minutes")
     },
+    daily=DailyCounts(key=np.zeros(0, np.int64), counts=np.zeros((0, 0), np.int64)),
 )
 SPEC = FeatureSpec(features=FEATURES, data=Data())
 NOW = 1_700_000_000

@@ -92,19 +92,21 @@ class Assets:
     Attributes:
         vocabularies: values by feature, most frequent first; their ids start at 1.
         statistics: `mean` and `std` of log(1 + x) by feature.
+        daily: the counts that features may be scaled by.
     """
 
     vocabularies: Mapping[str, list[str]]
     statistics: Mapping[str, Mapping[str, float]]
+    daily: DailyCounts
 
 
-def load_assets(root: Path, manifest: Manifest) -> Assets:
-    """Reads vocabularies and statistics."""
+def load_assets(root: Path, manifest: Manifest, *, daily: DailyCounts) -> Assets:
+    """Reads vocabularies and statistics; `daily` are the catalog's."""
     vocabularies, statistics = (
         json.loads((root / manifest.part(part)[0].name).read_text(encoding="utf-8"))
         for part in ("vocabularies", "statistics")
     )
-    return Assets(vocabularies=vocabularies, statistics=statistics)
+    return Assets(vocabularies=vocabularies, statistics=statistics, daily=daily)
 
 
 def load_catalog(root: Path, manifest: Manifest, spec: FeatureSpec) -> Catalog:

@@ -46,12 +46,13 @@ def open_dataset(directory: str | Path, config: Config) -> Dataset:
     manifest = manifests.read(root)
     spec = spec_of(config)
     manifests.require_spec(manifest, spec, where=f"--dataset={root}")
+    catalog = load_catalog(root, manifest, spec)
     return Dataset(
         root=root,
         manifest=manifest,
         spec=spec,
-        catalog=load_catalog(root, manifest, spec),
-        assets=load_assets(root, manifest),
+        catalog=catalog,
+        assets=load_assets(root, manifest, daily=catalog.daily),
     )
 
 

@@ -30,6 +30,7 @@ from configs.kinds import (
 )
 from preprocessing.features import SECONDS_PER_DAY, TIMESTAMP, FeatureSpec, columns_of
 from trainer.catalog import Assets
+from trainer.day_statistics import DayStatistics, over_items
 
 _EMBEDDING_STD = 0.05
 
@@ -174,14 +175,21 @@ class BucketizedEncoder(Encoder):
 
 
 class LogZScoreEncoder(Encoder):
-    """(log(1 + x) - mean) / std over train rows; 0 where x is missing."""
+    """(log(1 + x) - mean) / std over train rows, or over the day's items; 0 where x is missing."""
 
-    def __init__(self, name: str, feature: LogZScore, statistics: Mapping[str, float]) -> None:
-        """Takes `mean` and `std` of log(1 + x)."""
+    def __init__(
+        self,
+        name: str,
+        feature: LogZScore,
+        statistics: Mapping[str, float],
+        days: DayStatistics | None = None,
+    ) -> None:
+        """Takes `mean` and `std` of log(1 + x), or those of each day."""
         super().__init__(name, feature)
         self.elapsed, self.is_item = feature.elapsed, feature.entity is Entity.ITEM
         self.unit = feature.count.unit.size if feature.count is not None else 1
         self.mean, self.std = statistics["mean"], statistics["std"]
+        self._days = days
 
     def look_up(self, raw: Raw) -> tf.Tensor:
         """A number or a time [N] to float32 [N]; a time wants `timestamp` or an item's `day`."""
@@ -193,7 +201,11 @@ class LogZScoreEncoder(Encoder):
         else:
             days = tf.cast(value, tf.float32) / self.unit
             missing = days < 0
-        scaled = (tf.math.log1p(tf.maximum(days, 0.0)) - self.mean) / self.std
+        mean, std = self.mean, self.std
+        if self._days is not None:
+            day = tf.clip_by_value(raw["day"] - self._days.first_day, 0, len(self._days.mean) - 1)
+            mean, std = tf.gather(self._days.mean, day), tf.gather(self._days.std, day)
+        scaled = (tf.math.log1p(tf.maximum(days, 0.0)) - mean) / std
         return tf.where(missing, tf.zeros_like(scaled), scaled)
 
     def call(self, looked_up: tf.Tensor) -> tf.Tensor:
@@ -372,7 +384,12 @@ def make_encoder(name: str, spec: FeatureSpec, assets: Assets, *, seed: int) -> 
         case Bucketized():
             return BucketizedEncoder(name, feature, seed=seed)
         case LogZScore():
-            return LogZScoreEncoder(name, feature, assets.statistics[name])
+            days = None
+            if feature.by_day:
+                column = list(spec.counts(Entity.ITEM)).index(columns_of(name, feature)[0].name)
+                assert feature.count is not None
+                days = over_items(assets.daily, column, unit=feature.count.unit)
+            return LogZScoreEncoder(name, feature, assets.statistics[name], days)
         case Bounded():
             return BoundedEncoder(name, feature)
         case Cyclical():

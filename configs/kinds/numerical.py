@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass
 
 from configs.checks import free, require
-from configs.kinds.base import Feature
+from configs.kinds.base import Feature, Freshness
 from configs.kinds.counts import Count
 
 
@@ -36,10 +36,14 @@ class LogZScore(Feature):
         elapsed: the column is a time, UTC seconds, and x the days from it to the request (user) or
             to the start of the row's day (item).
         count: x is a number of events, or minutes; then there is no column.
+        by_day: an item's count is centred and scaled among the items of the row's day instead. A
+            batch's negatives come with the days of other rows: where traffic rises and falls, what
+            it did to a count would tell them from the positive.
     """
 
     elapsed: bool = False
     count: Count | None = None
+    by_day: bool = free(False)
 
     def validate(self, name: str) -> None:
         """Raises `UserError` naming the field that is wrong."""
@@ -51,6 +55,8 @@ class LogZScore(Feature):
             "a column or a count, not both",
         )
         require(not (self.elapsed and self.count), f"{path}.elapsed", True, "a column, not a count")
+        is_daily = self.count is not None and self.freshness is Freshness.DAY
+        require(is_daily or not self.by_day, f"{path}.by_day", True, "false but for item counts")
         if self.count is not None:
             self.count.validate(f"{path}.count", self)
 
