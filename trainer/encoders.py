@@ -388,7 +388,7 @@ def make_encoder(name: str, spec: FeatureSpec, assets: Assets, *, seed: int) -> 
             if feature.by_day:
                 column = list(spec.counts(Entity.ITEM)).index(columns_of(name, feature)[0].name)
                 assert feature.count is not None
-                days = over_items(assets.daily, column, unit=feature.count.unit)
+                days = over_items(assets.daily, column, unit=feature.count.unit.size)
             return LogZScoreEncoder(name, feature, assets.statistics[name], days)
         case Bounded():
             return BoundedEncoder(name, feature)
