@@ -81,6 +81,13 @@ class Seen(enum.Enum):
     POSITIVE = "positive"
 
 
+class Form(enum.Enum):
+    """What one record of the train split holds (docs/dataset.md)."""
+
+    ROW = "row"  # rows of any users, each with a history of its own
+    SEQUENCE = "sequence"  # rows of one user in the order of time, with one history for all
+
+
 class DamagedFiles(enum.Enum):
     """What becomes of a job that meets a gzip or Parquet file that is cut or damaged."""
 
@@ -110,9 +117,15 @@ class Data:
         max_line_bytes: a longer line of JSON is malformed, and never held in memory whole.
         max_bad_fraction: the job fails when more lines than this share are malformed.
         damaged_files: fail, or go on without them, when a file is cut or damaged.
+        form: rows, or sequences of a user's rows for an encoder that trains on all of them in one
+            pass; queries are rows in any case.
+        sequence_context: positives that a user's next sequence repeats from the one before, so that
+            its first rows have a history too; a sequence holds as many as a history
+            (`max_length`).
         max_next_queries: `next` queries kept for each split, chosen by a hash of user and time.
         partitions: groups of users that are worked on together; more need less memory each.
-        rows_per_record: rows packed in one record; 1 gives the ordinary one-row Examples.
+        rows_per_record: rows packed in one record; 1 gives the ordinary one-row Examples. A
+            sequence is a record of its own.
         shards: files of the train split.
     """
 
@@ -131,6 +144,8 @@ class Data:
     max_line_bytes: int = 1 << 20
     max_bad_fraction: float = free(0.01)
     damaged_files: DamagedFiles = free(DamagedFiles.FAIL)
+    form: Form = Form.ROW
+    sequence_context: int = 10
     max_next_queries: int = 20_000
     partitions: int = free(16)
     rows_per_record: int = free(1_024)
@@ -148,6 +163,7 @@ class Data:
             "label_window_sec",
             "watch_weight",
             "negatives_per_row",
+            "sequence_context",
             "max_next_queries",
             "min_timestamp",
         )

@@ -3,10 +3,20 @@
 from dataclasses import dataclass, field
 
 from configs.checks import require
-from configs.data import DamagedFiles, Data, Describe, PositiveRule, Seen, Split, SplitBy, Ties
+from configs.data import (
+    DamagedFiles,
+    Data,
+    Describe,
+    Form,
+    PositiveRule,
+    Seen,
+    Split,
+    SplitBy,
+    Ties,
+)
 from configs.evaluation import Eval, Protocol
 from configs.export import Export, Index
-from configs.kinds import Feature, validate_features
+from configs.kinds import Feature, Sequence, validate_features
 from configs.simulation import ShortVideoSimulation, StreamRecSimulation
 from configs.training import (
     Correction,
@@ -31,6 +41,7 @@ __all__ = [
     "Duplicates",
     "Eval",
     "Export",
+    "Form",
     "Frequency",
     "Index",
     "Loss",
@@ -85,6 +96,13 @@ class Config:
             "loss.impressed_negatives",
             self.loss.impressed_negatives,
             f"at most data.negatives_per_row, {self.data.negatives_per_row}, that rows hold",
+        )
+        length = next(f for f in self.features.values() if isinstance(f, Sequence)).max_length
+        require(
+            self.data.sequence_context < length or self.data.form is Form.ROW,
+            "data.sequence_context",
+            self.data.sequence_context,
+            f"below the {length} positives that a history holds",
         )
         require(
             not self.loss.symmetric or self.train.distribution is Distribution.NONE,

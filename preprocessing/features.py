@@ -9,7 +9,7 @@ import enum
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from configs.checks import FREE
@@ -33,7 +33,7 @@ from configs.kinds import (
     Text,
     Vocabulary,
 )
-from configs.schema import Config, Data
+from configs.schema import Config, Data, Form
 from configs.serialization import to_dict
 
 
@@ -55,6 +55,7 @@ class Column:
         length: None for a scalar, else the fixed length of each row's vector.
         max_length: for a list of varying length, its bound; None for any other column.
         unbounded: a list of any length (queries only).
+        is_prefix: the rows of a record hold beginnings of one list, which stands there once.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Column:
     length: int | None = None
     max_length: int | None = None
     unbounded: bool = False
+    is_prefix: bool = False
 
     @property
     def is_ragged(self) -> bool:
@@ -71,6 +73,9 @@ class Column:
 
 LENGTH_SUFFIX = "#length"
 """In packed records the ragged column `c` has its row lengths in `c#length`."""
+
+END_SUFFIX = "#end"
+"""In records of sequences the rows of `c` are the first `c#end` values of the record's one list."""
 
 SECONDS_PER_DAY = 86_400
 TIMESTAMP = "timestamp"
@@ -246,8 +251,18 @@ class FeatureSpec:
 
     @property
     def train_columns(self) -> tuple[Column, ...]:
-        """Columns of `train`."""
-        return self.row_feature_columns + LABEL_COLUMNS + self.negative_columns
+        """Columns of `train`; in the sequence form the rows of a record share one history."""
+        columns = self.row_feature_columns + LABEL_COLUMNS + self.negative_columns
+        if self.data.form is Form.ROW:
+            return columns
+        return tuple(
+            replace(c, is_prefix=True) if c.name in self.history_columns else c for c in columns
+        )
+
+    @property
+    def history_columns(self) -> tuple[str, str]:
+        """Row columns of the history: catalog ids, and their times."""
+        return self.history_item_column, f"{self.sequence[0]}_{TIMESTAMP}"
 
     @property
     def training_columns(self) -> tuple[Column, ...]:

@@ -277,6 +277,7 @@ def _manifest(
                 f"{folder.name}/{file['name']}",
                 part=file["part"],
                 rows=file["rows"],
+                records=file.get("records", 0),
             )
             for file in summary["files"]
         ),

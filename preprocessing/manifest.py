@@ -39,6 +39,7 @@ class File:
         rows: rows in it.
         size: bytes.
         sha256: of its bytes, hexadecimal.
+        records: TFRecords in it; 0 for a file of another format.
     """
 
     name: str
@@ -46,6 +47,7 @@ class File:
     rows: int
     size: int
     sha256: str
+    records: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +104,12 @@ class Manifest:
         """Rows of one part over its files."""
         return sum(f.rows for f in self.part(part))
 
+    def records(self, part: str) -> int:
+        """TFRecords of one part over its files."""
+        return sum(f.records for f in self.part(part))
 
-def describe_file(root: Path, name: str, *, part: str, rows: int) -> File:
+
+def describe_file(root: Path, name: str, *, part: str, rows: int, records: int = 0) -> File:
     """Measures a finished file below `root`."""
     digest = hashlib.sha256()
     with open(root / name, "rb") as file:
@@ -115,6 +121,7 @@ def describe_file(root: Path, name: str, *, part: str, rows: int) -> File:
         rows=rows,
         size=(root / name).stat().st_size,
         sha256=digest.hexdigest(),
+        records=records,
     )
 
 

@@ -25,7 +25,7 @@ from preprocessing.writer import write_json, write_json_lines, write_parquet, wr
 SUMMARY = "summary.json"
 
 Written = dict[str, Any]
-"""`name` below the run's folder, `part` and `rows` of a file."""
+"""`name` below the run's folder, `part` and `rows` of a file, and `records` of one that has any."""
 
 
 def write_rows(
@@ -38,7 +38,7 @@ def write_rows(
     part = posixpath.dirname(name)
     shares = share_columns(spec)
     items = unpack(catalog[0], sorted(set(shares.values())))
-    write_records(
+    records = write_records(
         posixpath.join(folder, f"{name}.tfrecord"),
         frame,
         spec.train_columns if part == "train" else spec.query_columns,
@@ -46,7 +46,7 @@ def write_rows(
         rows_per_record=spec.data.rows_per_record,
     )
     count(len(frame), "rows and queries")
-    return {"name": f"{name}.tfrecord", "part": part, "rows": len(frame)}
+    return {"name": f"{name}.tfrecord", "part": part, "rows": len(frame), "records": records}
 
 
 def write_users(group: tuple[int, Iterable[bytes]], folder: str) -> Written:

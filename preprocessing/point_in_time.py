@@ -142,6 +142,10 @@ class Timeline:
         first, last = self.positives(moments)
         if max_length is not None:
             first = np.maximum(first, last - max_length)
+        return self.listed(first, last)
+
+    def listed(self, first: Int64s, last: Int64s) -> tuple[pl.Series, pl.Series]:
+        """Catalog ids (int32) and times (int64) of the positives first..last - 1: lists [n]."""
         rows = self.positive[gather_ranges(first, last)]
         lengths = last - first
         return ragged(self.item[rows].astype(np.int32), lengths), ragged(self.time[rows], lengths)

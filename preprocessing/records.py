@@ -2,7 +2,9 @@
 
 One record holds N rows column by column: a scalar column has N values, a column of fixed length n
 has N·n, a ragged column `c` all its values and its N row lengths in `c#length`. N = 1 gives the
-ordinary one-row Example. The wire format is protocol buffers' (tensorflow/core/example).
+ordinary one-row Example. In a record of a sequence the rows of a history are beginnings of one
+list: `c` has it once, and `c#end` the N lengths of what each row knows of it. The wire format is
+protocol buffers' (tensorflow/core/example).
 """
 
 import struct
@@ -14,7 +16,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.features import LENGTH_SUFFIX, Column, DType
+from preprocessing.features import END_SUFFIX, LENGTH_SUFFIX, Column, DType
 
 _FIELD_BYTES, _FIELD_FLOAT, _FIELD_INT64 = 1, 2, 3  # of the oneof in tf.train.Feature
 
@@ -26,10 +28,13 @@ class Values:
     Attributes:
         flat: all values in row order: int64 or float32 array, or a list of bytes.
         lengths: int64 [rows] of a ragged column, else None.
+        ends: int64 [rows] of a column whose rows are beginnings of their record's one list, which
+            stands at any one of them; else None.
     """
 
     flat: npt.NDArray[np.int64] | npt.NDArray[np.float32] | Sequence[bytes]
     lengths: npt.NDArray[np.int64] | None = None
+    ends: npt.NDArray[np.int64] | None = None
 
 
 def encode(columns: Sequence[Column], block: Mapping[str, Values]) -> bytes:
@@ -43,7 +48,10 @@ def encode(columns: Sequence[Column], block: Mapping[str, Values]) -> bytes:
     for column in columns:
         values = block[column.name]
         features.append(_entry(column.name, column.dtype, values.flat))
-        if column.is_ragged:
+        if column.is_prefix:
+            assert values.ends is not None, column.name
+            features.append(_entry(column.name + END_SUFFIX, DType.INT64, values.ends))
+        elif column.is_ragged:
             assert values.lengths is not None, column.name
             features.append(_entry(column.name + LENGTH_SUFFIX, DType.INT64, values.lengths))
     return _delimited(1, b"".join(features))
@@ -59,15 +67,24 @@ def encode_rows(
     columns: Sequence[Column], block: Mapping[str, Values], *, rows: int, rows_per_record: int
 ) -> Iterator[bytes]:
     """Cuts a block of `rows` rows into framed records of `rows_per_record`, the last shorter."""
-    bounds = np.append(np.arange(0, rows, rows_per_record), rows)
+    return encode_records(columns, block, np.append(np.arange(0, rows, rows_per_record), rows))
+
+
+def encode_records(
+    columns: Sequence[Column], block: Mapping[str, Values], bounds: npt.NDArray[np.int64]
+) -> Iterator[bytes]:
+    """Cuts a block of rows into framed records: rows `bounds[i]`..`bounds[i + 1] - 1` each."""
     value_bounds = {c.name: _value_bounds(c, block[c.name], bounds) for c in columns}
     for record, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
         part = {}
         for name in value_bounds:
             values = block[name]
             first, last = value_bounds[name][record : record + 2]
-            lengths = None if values.lengths is None else values.lengths[start:stop]
-            part[name] = Values(flat=values.flat[first:last], lengths=lengths)
+            part[name] = Values(
+                flat=values.flat[first:last],
+                lengths=None if values.lengths is None else values.lengths[start:stop],
+                ends=None if values.ends is None else values.ends[start:stop],
+            )
         yield frame(encode(columns, part))
 
 

@@ -8,11 +8,12 @@ import numpy.typing as npt
 import polars as pl
 
 from configs.kinds import EVENTS, MS_PER_MINUTE, Distribution, Entity
-from configs.schema import Seen, SplitBy, Ties
+from configs.schema import Form, Seen, SplitBy, Ties
 from preprocessing.catalog import as_column, key_codes, share_columns
 from preprocessing.contract import EVENT, VIDEO_ID
 from preprocessing.events import in_order
 from preprocessing.features import (
+    END_SUFFIX,
     ITEM,
     SECONDS_PER_DAY,
     TIMESTAMP,
@@ -27,11 +28,15 @@ from preprocessing.labels import ORIGIN, SPLITS, WATCH_MS, Status
 from preprocessing.manifest import Splits
 from preprocessing.negatives import negatives_of
 from preprocessing.point_in_time import Moments, Timeline
+from preprocessing.sequences import Sequences, sequences_of
 
 Int64s = npt.NDArray[np.int64]
 
 HASH = "hash"
 """Orders the rows of a file; not written."""
+
+PLACE = "place"
+"""Orders the rows of a sequence; not written."""
 
 MAX_LISTED = 1 << 22
 """Events that all `next` queries of one user together may list, in rough: 200 MB of lists."""
@@ -96,10 +101,25 @@ class Group:
         self.timeline = Timeline(events, users, item_of)
 
     def train(self) -> pl.DataFrame:
-        """Train rows: `spec.train_columns` and `hash`."""
+        """Train rows: `spec.train_columns` and `hash`.
+
+        In the sequence form the rows of a sequence share a hash, and have a `place` in the order
+        of what they know, and an end in the history that stands at the last of them.
+        """
         labels, moments = self._labels(Status.TRAIN, strict=self._is_strict)
-        columns = self._features(moments, self._origin[labels])
-        columns |= self._label_columns(labels, moments)
+        if self._spec.data.form is Form.ROW:
+            columns = self._features(moments, self._origin[labels])
+            columns |= self._label_columns(labels, moments)
+        else:
+            found = self._sequences(moments)
+            columns = self._features(
+                moments, self._origin[labels], history=(found.item, found.time)
+            )
+            columns |= self._label_columns(labels, moments)
+            for name in self._spec.history_columns:
+                columns[name + END_SUFFIX] = pl.Series(found.end)
+            columns[HASH] = pl.Series(found.hashes)
+            columns[PLACE] = pl.Series(np.arange(len(labels)))
         for column in self._spec.negative_columns:
             columns[column.name] = negatives_of(
                 self.timeline, self._events, labels, moments, data=self._spec.data
@@ -199,8 +219,28 @@ class Group:
             return line.strictly_before(line.user[origin], line.time[origin])
         return line.in_row_order(origin)
 
-    def _features(self, moments: Moments, context_rows: Int64s) -> dict[str, pl.Series]:
-        """The row's feature columns; lists of shares hold codes of their keys."""
+    def _sequences(self, moments: Moments) -> Sequences:
+        return sequences_of(
+            self.timeline,
+            moments,
+            length=self._spec.sequence[1].max_length,
+            context=self._spec.data.sequence_context,
+        )
+
+    def _features(
+        self,
+        moments: Moments,
+        context_rows: Int64s,
+        *,
+        history: tuple[pl.Series, pl.Series] | None = None,
+    ) -> dict[str, pl.Series]:
+        """The row's feature columns; lists of shares hold codes of their keys.
+
+        Args:
+            moments: that the rows are as of.
+            context_rows: rows of the events that say what the context was.
+            history: items and times; None: the last positives of each row.
+        """
         spec, line = self._spec, self.timeline
         sources = {
             Entity.USER: self._profiles[moments.user],
@@ -210,10 +250,8 @@ class Group:
             USER_ID: line.users[moments.user],
             TIMESTAMP: pl.Series(moments.time),
         }
-        sequence_name, sequence = spec.sequence
-        items, times = line.history(moments, sequence.max_length)
-        columns[spec.history_item_column] = items
-        columns[f"{sequence_name}_timestamp"] = times
+        items, times = history or line.history(moments, spec.sequence[1].max_length)
+        columns |= dict(zip(spec.history_columns, (items, times), strict=True))
         for name, feature in spec.of(Entity.USER, Entity.CONTEXT):
             if isinstance(feature, Distribution):
                 keys, counts = line.shares(moments, self._world.key_of_item[name], feature.max_keys)

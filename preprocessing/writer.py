@@ -4,6 +4,7 @@ import io
 import os
 import posixpath
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from preprocessing.features import Column, DType
+from preprocessing.features import END_SUFFIX, USER_ID, Column, DType
 from preprocessing.frames import flatten
-from preprocessing.records import Values, encode_rows
-from preprocessing.rows import HASH
+from preprocessing.records import Values, encode_records
+from preprocessing.rows import HASH, PLACE
 
 _GROUP_ROWS = 1 << 16
 
@@ -54,20 +55,33 @@ def write_records(
     *,
     keys: Mapping[str, pl.Series],
     rows_per_record: int,
-) -> None:
-    """Writes rows as packed Examples, in order of their hash.
+) -> int:
+    """Writes rows as packed Examples, in order of their hash; returns the records.
 
     Args:
         path: where.
-        frame: `columns` and `hash`.
+        frame: `columns` and `hash`; in the sequence form also `place` and the ends of histories.
         columns: those to write.
         keys: the strings that list columns hold codes of.
-        rows_per_record: rows in one record.
+        rows_per_record: rows in one record; a sequence, which are rows of one hash, is a record of
+            its own.
     """
-    ties = [c for c in ("label_time", "item") if c in frame.columns]
-    frame = frame.sort(HASH, *ties)
-    block = {c.name: _values(frame[c.name], c, keys.get(c.name)) for c in columns}
-    write_file(path, encode_rows(columns, block, rows=len(frame), rows_per_record=rows_per_record))
+    if PLACE in frame.columns:
+        frame = frame.sort(HASH, USER_ID, PLACE)
+        hashes = frame[HASH].to_numpy()
+        bounds = np.concatenate([[0], np.flatnonzero(np.diff(hashes)) + 1, [len(frame)]])
+    else:
+        ties = [c for c in ("label_time", "item") if c in frame.columns]
+        frame = frame.sort(HASH, *ties)
+        bounds = np.append(np.arange(0, len(frame), rows_per_record), len(frame))
+    block = {}
+    for c in columns:
+        block[c.name] = _values(frame[c.name], c, keys.get(c.name))
+        if c.is_prefix:
+            ends = frame[c.name + END_SUFFIX].to_numpy()
+            block[c.name] = replace(block[c.name], ends=ends)
+    write_file(path, encode_records(columns, block, bounds))
+    return len(bounds) - 1
 
 
 def _values(series: pl.Series, column: Column, keys: pl.Series | None) -> Values:

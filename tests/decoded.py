@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from configs.schema import Config
 from preprocessing import manifest as manifests
-from preprocessing.features import LENGTH_SUFFIX, Column, DType, spec_of
+from preprocessing.features import END_SUFFIX, LENGTH_SUFFIX, Column, DType, spec_of
 from preprocessing.job import preprocess
 from tests.raw_logs import QUIET, Row
 
@@ -77,7 +77,11 @@ def rows_of(example: tf.train.Example, columns: Sequence[Column]) -> list[Row]:
     table: dict[str, list[Any]] = {}
     for column in columns:
         found = flat[column.name]
-        if column.is_ragged:
+        if column.is_prefix:
+            ends = list(values[column.name + END_SUFFIX].int64_list.value)
+            assert len(ends) == rows and max(ends) == len(found), column.name
+            table[column.name] = [found[:end] for end in ends]
+        elif column.is_ragged:
             lengths = list(values[column.name + LENGTH_SUFFIX].int64_list.value)
             assert len(lengths) == rows and sum(lengths) == len(found), column.name
             ends = [sum(lengths[: i + 1]) for i in range(rows)]

@@ -15,7 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from configs.errors import UserError
-from preprocessing.features import LENGTH_SUFFIX, Column, DType
+from preprocessing.features import END_SUFFIX, LENGTH_SUFFIX, Column, DType
 from preprocessing.records import masked_crc
 
 _HEADER, _SUM = 12, 4
@@ -92,9 +92,15 @@ class _Block:
         features = _EXAMPLE.FromString(payload).features.feature
         for column in self._columns:
             # What an Example lacks reads as a Feature without values, which `frame` finds.
-            self._values[column.name].extend(_values(features[column.name], column.dtype))
-        for name, lengths in self._lengths.items():
-            lengths.extend(features[name + LENGTH_SUFFIX].int64_list.value)
+            name, values = column.name, _values(features[column.name], column.dtype)
+            if name + END_SUFFIX in features:  # a sequence, whose rows are beginnings of one list
+                ends = features[name + END_SUFFIX].int64_list.value
+                self._values[name].extend(v for end in ends for v in values[:end])
+                self._lengths[name].extend(ends)
+                continue
+            self._values[name].extend(values)
+            if column.is_ragged:
+                self._lengths[name].extend(features[name + LENGTH_SUFFIX].int64_list.value)
 
     def frame(self, path: Path) -> pl.DataFrame:
         rows = self.rows
