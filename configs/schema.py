@@ -110,6 +110,19 @@ class Config:
             self.train.distribution.value,
             "none: of a symmetric loss each replica would need the others' users too",
         )
+        is_rows = self.data.form is Form.ROW
+        require(
+            is_rows or self.train.distribution is Distribution.NONE,
+            "train.distribution",
+            self.train.distribution.value,
+            "none where data.form is sequence: replicas share batches by rows",
+        )
+        require(
+            is_rows or not self.train.jit_compile,
+            "train.jit_compile",
+            self.train.jit_compile,
+            "false where data.form is sequence: no two batches have as many rows",
+        )
         require(
             not self.model.learn_temperature or self.loss.kind is not LossKind.TRIPLET,
             "model.learn_temperature",

@@ -1,6 +1,7 @@
 """A run small enough for a test: a tiny simulated log, narrow towers, two epochs."""
 
 from configs import default
+from configs.kinds import Causal, Sequence
 from configs.schema import Config, Data
 from configs.simulation import ShortVideoSimulation
 
@@ -10,6 +11,9 @@ def get_config() -> Config:
     config = default.get_config()
     config.simulation = ShortVideoSimulation(users=400, videos=600, creators=60)
     config.data = Data(partitions=3, shards=2, rows_per_record=64, max_next_queries=1_000)
+    history = config.features["history"]
+    assert isinstance(history, Sequence)
+    history.causal = Causal(width=16, blocks=1)
     config.model.embedding_dim = 16
     config.model.residual_width = 32
     config.model.residual_blocks = 1

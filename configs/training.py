@@ -117,6 +117,9 @@ class Loss:
             so many; 0 for none.
         memory_size: positives of earlier batches whose vectors are kept as negatives, once the
             learning rate is warmed up; 0 for none.
+        mask_user_positives: what else a row's user liked in the batch is no negative of the row;
+            false: all but the row's own item is, so that sequences teach which of a user's items
+            comes next and not only which come at all.
         symmetric: also tell the right user from others for each item, at equal weight; sampled
             softmax only.
         label_smoothing: share of the target that is spread over the negatives; softmaxes only.
@@ -134,6 +137,7 @@ class Loss:
     uniform_negatives: int = 1_024
     impressed_negatives: int = 0
     memory_size: int = 0
+    mask_user_positives: bool = True
     symmetric: bool = False
     label_smoothing: float = 0.0
     margin: float = 0.2
@@ -160,6 +164,13 @@ class Loss:
             "loss.symmetric",
             self.symmetric,
             "sampled_softmax with in-batch negatives",
+        )
+        require(
+            self.mask_user_positives
+            or not (self.symmetric or self.memory_size or self.impressed_negatives),
+            "loss.mask_user_positives",
+            self.mask_user_positives,
+            "true for a symmetric loss, a memory or impressed negatives",
         )
         if self.kind is LossKind.FULL_SOFTMAX:
             for name, plain in (
@@ -193,7 +204,7 @@ class Train:
     """The optimisation.
 
     Attributes:
-        batch_size: rows in one step, all replicas together.
+        batch_size: rows in one step, all replicas together; sequences where data.form says so.
         epochs: passes over the train rows.
         learning_rate: peak of AdamW's, for all but the embedding tables.
         embedding_learning_rate: peak of row-wise Adagrad's, for the embedding tables.
@@ -206,6 +217,8 @@ class Train:
             it; a history and item ids have dropouts of their own.
         target_window: a row predicts a random one of its user's next so many labels, its own the
             first of them; 1: always its own.
+        session_start_share: share of each batch's weight that rows have whose user comes back after
+            the history's `session_gap_sec`; 0: what they have by themselves.
         precision: of the towers' arithmetic in training.
         jit_compile: compile the towers' training by XLA.
         steps_per_execution: steps taken by one call into TensorFlow, at most: logs, checkpoints and
@@ -233,6 +246,7 @@ class Train:
     item_id_dropout: float = 0.0
     feature_dropout: dict[str, float] = field(default_factory=dict)
     target_window: int = 1
+    session_start_share: float = 0.0
     precision: Precision = Precision.FLOAT32
     jit_compile: bool = False
     steps_per_execution: int = 1
@@ -270,7 +284,14 @@ class Train:
             "calls only",
         )
         require_not_negative(self, "train", "weight_decay", "validate_every_epochs")
-        require_share(self, "train", "history_dropout", "item_id_dropout", "warmup_fraction")
+        require_share(
+            self,
+            "train",
+            "history_dropout",
+            "item_id_dropout",
+            "warmup_fraction",
+            "session_start_share",
+        )
         require(
             0.0 < self.max_item_cosine <= 1.0,
             "train.max_item_cosine",

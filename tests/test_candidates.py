@@ -32,6 +32,7 @@ def sampling(**changes: Any) -> Sampling:
         "in_batch": True,
         "uniform": UNIFORM,
         "impressed": 0,
+        "mask_user": True,
         "user_count": None,
         "by_day": True,
     }

@@ -31,7 +31,7 @@ from configs.schema import Data
 from preprocessing.features import TIMESTAMP, DType, FeatureSpec, columns_of, default_of
 from trainer.catalog import Assets, DailyCounts
 from trainer.encoders import Encoder, make_encoder
-from trainer.history import WindowMeans
+from trainer.history_encoder import HistoryEncoder
 
 FEATURES: dict[str, Feature] = {
     "user": HashedId(column="user_id", num_buckets=97, dim=6),
@@ -236,8 +236,8 @@ def test_hashed_distribution_is_a_mean_by_count() -> None:
     assert not found[3].any()
 
 
-def history(**given: Any) -> WindowMeans:
-    return WindowMeans("history", Sequence(**given), dropout=0.0, seed=1)
+def history(**given: Any) -> HistoryEncoder:
+    return HistoryEncoder("history", Sequence(**given), dropout=0.0, seed=1)
 
 
 def test_window_means_take_the_newest_wherever_padding_stands() -> None:
@@ -279,8 +279,8 @@ def test_ages_are_pooled_beside_the_items() -> None:
     mask = tf.constant([[True, True], [True, False]])
     ages = tf.constant([[86_400, 5], [5, 0]], tf.int64)
     pooled = layer(tf.zeros([2, 2, 4]), mask, ages).numpy().reshape(2, 2, 7)
-    assert layer.ages is not None
-    table = layer.ages.table.numpy()
+    assert layer.means is not None and layer.means.ages is not None
+    table = layer.means.ages.table.numpy()
     day = int(np.floor(np.log2(86_400 / 60))) + 1
     np.testing.assert_allclose(pooled[0, 0, 4:], (table[day] + table[0]) / 2, rtol=1e-6)
     np.testing.assert_allclose(pooled[:, 1, 4:], [table[0]] * 2, rtol=1e-6)
@@ -288,7 +288,7 @@ def test_ages_are_pooled_beside_the_items() -> None:
 
 
 def test_history_dropout_hides_items_in_training_only() -> None:
-    layer = WindowMeans("history", Sequence(max_length=50, windows=(50,)), dropout=0.5, seed=1)
+    layer = HistoryEncoder("history", Sequence(max_length=50, windows=(50,)), dropout=0.5, seed=1)
     values = tf.reshape(tf.range(50.0), [1, 50, 1])
     mask, age = tf.ones([1, 50], tf.bool), tf.zeros([1, 50], tf.int64)
     still = {round(layer(values, mask, age).numpy().item(), 3) for _ in range(3)}

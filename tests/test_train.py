@@ -119,6 +119,7 @@ def test_killed_and_resumed_equals_unbroken(
     config.train.epochs = 1
     # Their draws are not resumed.
     config.train.history_dropout = config.train.item_id_dropout = config.model.dropout = 0.0
+    config.features["history"].causal.dropout = 0.0
     config.eval.protocols = ()
     whole = train_and_evaluate(config, dataset_dir, tmp_path / "whole", console=QUIET)
     assert whole.steps > config.train.checkpoint_every_steps

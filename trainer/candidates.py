@@ -23,6 +23,7 @@ class Sampling:
         in_batch: whether the batch's positives are negatives for one another.
         uniform: items drawn uniformly for a batch; None: every known item, once.
         impressed: impressed negatives of a row, at most.
+        mask_user: whether all positives of a row's user are masked, not its own alone.
         user_count: float32 of train rows by user id, 0 for others; None where nobody asks.
         by_day: whether an item's features differ by day, so that a candidate is (item, day).
     """
@@ -32,6 +33,7 @@ class Sampling:
     in_batch: bool
     uniform: int | None
     impressed: int
+    mask_user: bool
     user_count: tf.lookup.StaticHashTable | None
     by_day: bool
 
@@ -76,6 +78,7 @@ def sampling_of(
         in_batch=loss.in_batch_negatives and not is_full,
         uniform=None if is_full else loss.uniform_negatives,
         impressed=loss.impressed_negatives,
+        mask_user=loss.mask_user_positives,
         user_count=None if user_count is None else _table(user_count),
         by_day=spec.has_daily_items,
     )
@@ -95,7 +98,8 @@ def candidates_of(
     A candidate is a distinct item, or a distinct (item, day) where item features differ by day.
     Those that were drawn for all rows come first, C of them; after them those that are candidates
     of single rows only, which they were shown to. A row's masked candidates are all copies of the
-    items of its user's rows in this batch: its own positive and what else the user liked.
+    items of its user's rows in this batch: its own positive and, with `mask_user`, what else the
+    user liked.
 
     Args:
         batch: rows, [B, ...] each.
@@ -116,7 +120,10 @@ def candidates_of(
     positive, day = batch["item"], batch["day"]
     rows = tf.shape(positive, tf.int64)[0]
     user = tf.strings.to_hash_bucket_fast(batch[USER_ID], 1 << 62)
-    _, user_index, rows_of_user = tf.unique_with_counts(user, tf.int64)
+    if sampling.mask_user:
+        _, user_index, rows_of_user = tf.unique_with_counts(user, tf.int64)
+    else:  # as if each row were of a user of its own
+        user_index, rows_of_user = tf.range(rows), tf.ones_like(user)
 
     uniform, uniform_day = _uniform(day, sampling, draw)
     item = [positive, uniform]

@@ -1,16 +1,12 @@
 """What a user liked lately, as one vector: means of item vectors over several last-N windows."""
 
-from collections.abc import Mapping
-
 import tensorflow as tf
 
 from configs.kinds import Sequence
-from preprocessing.features import SECONDS_PER_DAY, TIMESTAMP
+from preprocessing.features import SECONDS_PER_DAY
+from trainer.ages import AGE_BUCKETS, age_bucket
 from trainer.encoders import EmbeddingTable
 from trainer.gather import Rows
-
-_SHORTEST_AGE_S = 60
-_AGE_BUCKETS = 22  # below a minute, then by doublings; the last begins at two years
 
 
 class WindowMeans(tf.keras.layers.Layer):
@@ -31,15 +27,14 @@ class WindowMeans(tf.keras.layers.Layer):
             dropout: this share of items is hidden in training.
             seed: of initial embedding rows.
         """
-        super().__init__(name="history")
-        self.feature_name = name
+        super().__init__(name="window_means")
         self.windows = tuple(feature.windows)
         self.half_lives_days = tuple(feature.half_lives_days)
         self.session_length = feature.session_length
         self.session_gap_sec = feature.session_gap_sec
         self.dropout = dropout
         self.ages = (
-            EmbeddingTable(_AGE_BUCKETS, feature.age_dim, name=f"{name}_age", seed=seed)
+            EmbeddingTable(AGE_BUCKETS, feature.age_dim, name=f"{name}_age", seed=seed)
             if feature.age_dim
             else None
         )
@@ -48,12 +43,6 @@ class WindowMeans(tf.keras.layers.Layer):
     def num_means(self) -> int:
         """Means side by side in what `call` returns."""
         return len(self.windows) + bool(self.session_length) + len(self.half_lives_days)
-
-    def look_up(self, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Seconds from each item to the request: int64 [N, L]; 0 where there is no item."""
-        time = raw[f"{self.feature_name}_timestamp"]
-        age = tf.maximum(raw[TIMESTAMP][:, tf.newaxis] - time, 0)
-        return tf.where(time > 0, age, tf.zeros_like(age))
 
     def call(
         self,
@@ -67,7 +56,7 @@ class WindowMeans(tf.keras.layers.Layer):
         Args:
             vectors: float32 [N, L, dim], oldest first; or which rows of a table they are.
             mask: bool [N, L], false for padding, which may stand at either end.
-            age: int64 [N, L] of `look_up`.
+            age: int64 [N, L], seconds from each item to the request; 0 where there is no item.
             training: whether to hide items.
 
         Returns:
@@ -80,7 +69,7 @@ class WindowMeans(tf.keras.layers.Layer):
         if self.session_length:
             session = mask & in_session
             inside.append(session & (_from_newest(session) <= self.session_length))
-        bucket = None if self.ages is None else _bucket(age)
+        bucket = None if self.ages is None else age_bucket(age)
         means = []
         if inside:
             means.append(self._means(vectors, bucket, tf.stack(inside, 1)))
@@ -132,10 +121,3 @@ class WindowMeans(tf.keras.layers.Layer):
 def _from_newest(mask: tf.Tensor) -> tf.Tensor:
     """Place among the true ones, 1 for the last: bool [N, L] to int32 [N, L]."""
     return tf.cumsum(tf.cast(mask, tf.int32), axis=1, reverse=True)
-
-
-def _bucket(age: tf.Tensor) -> tf.Tensor:
-    bounds = [_SHORTEST_AGE_S << doubling for doubling in range(_AGE_BUCKETS - 1)]
-    flat = tf.reshape(age, [-1])
-    found = tf.searchsorted(tf.constant(bounds, tf.int64), flat, side="right", out_type=tf.int64)
-    return tf.reshape(found, tf.shape(age))

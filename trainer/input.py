@@ -6,10 +6,20 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from configs.schema import Config
-from preprocessing.features import ITEM, LENGTH_SUFFIX, TIMESTAMP, Column, DType, FeatureSpec
+from configs.schema import Config, Form
+from preprocessing.features import (
+    END_SUFFIX,
+    ITEM,
+    LENGTH_SUFFIX,
+    TIMESTAMP,
+    Column,
+    DType,
+    FeatureSpec,
+)
 from preprocessing.manifest import Manifest
 from trainer.candidates import Sampling, candidates_of
+from trainer.history_encoder import SEQUENCE_ROWS
+from trainer.session_starts import with_session_starts
 
 _TF_DTYPE = {DType.INT64: tf.int64, DType.FLOAT: tf.float32, DType.BYTES: tf.string}
 
@@ -74,7 +84,8 @@ def train_batches(
     """One pass over the train rows, in an order that (seed, epoch) fixes.
 
     Records are shuffled, then the rows of `shuffle_records` of them at a time. The last rows that
-    do not fill a batch are left out of this epoch: another order leaves out others.
+    do not fill a batch are left out of this epoch: another order leaves out others. In the sequence
+    form records are sequences, and batches are of whole ones.
 
     Args:
         root: the dataset's directory.
@@ -96,7 +107,8 @@ def train_batches(
     order = np.random.default_rng(seed).permutation(len(files))
     records = tf.data.TFRecordDataset([files[i] for i in order], num_parallel_reads=2)
     pool = config.train.shuffle_records
-    records = records.shuffle(pool * 4, seed=seed).batch(pool)
+    records = records.shuffle(pool * 4, seed=seed)
+    batch_size = config.train.batch_size
 
     def shuffled(serialized: tf.Tensor, index: tf.Tensor) -> Rows:
         rows = parse_block(serialized, columns)
@@ -108,18 +120,32 @@ def train_batches(
         return {name: tf.gather(each, permutation) for name, each in rows.items()}
 
     index = tf.data.Dataset.counter()
-    rows = tf.data.Dataset.zip(records, index).map(shuffled, num_parallel_calls=2)
-    rows = rows.rebatch(config.train.batch_size, drop_remainder=True).skip(skip_batches)
+    if spec.data.form is Form.SEQUENCE:
+        rows = records.batch(batch_size, drop_remainder=True).skip(skip_batches)
+        rows = rows.map(lambda each: parse_sequences(each, columns), num_parallel_calls=2)
+    else:
+        blocks = tf.data.Dataset.zip(records.batch(pool), index)
+        rows = blocks.map(shuffled, num_parallel_calls=2)
+        rows = rows.rebatch(batch_size, drop_remainder=True).skip(skip_batches)
 
     def finish(batch: Rows, index: tf.Tensor) -> dict[str, tf.Tensor]:
         draw = tf.stack([tf.constant(seed + 7, tf.int64), index + skip_batches])
         if targets is not None:
             own_draw = tf.stack([tf.constant(seed + 11, tf.int64), index + skip_batches])
             batch = batch | {ITEM: targets(batch, own_draw)}
+        if config.train.session_start_share:
+            share = config.train.session_start_share
+            batch = batch | {"weight": with_session_starts(batch, spec, share)}
         history = batch[spec.history_item_column]
         return {**look_up(batch), **candidates_of(batch, history, sampling, draw)}
 
     return tf.data.Dataset.zip(rows, index).map(finish, num_parallel_calls=2).prefetch(4)
+
+
+def examples_in(manifest: Manifest, spec: FeatureSpec) -> int:
+    """What `train.batch_size` counts: train rows, or sequences where records are sequences."""
+    is_sequences = spec.data.form is Form.SEQUENCE
+    return manifest.records("train") if is_sequences else manifest.rows("train")
 
 
 def flat_features(columns: Sequence[Column]) -> dict[str, tf.io.RaggedFeature]:
@@ -127,14 +153,41 @@ def flat_features(columns: Sequence[Column]) -> dict[str, tf.io.RaggedFeature]:
     features: dict[str, tf.io.RaggedFeature] = {}
     for column in columns:
         features[column.name] = tf.io.RaggedFeature(_TF_DTYPE[column.dtype])
-        if column.is_ragged:
+        if column.is_prefix:
+            features[column.name + END_SUFFIX] = tf.io.RaggedFeature(tf.int64)
+        elif column.is_ragged:
             features[column.name + LENGTH_SUFFIX] = tf.io.RaggedFeature(tf.int64)
     return features
 
 
 def parse_block(serialized: tf.Tensor, columns: Sequence[Column]) -> Rows:
     """Several packed records as one block of dense rows."""
+    return _rows_of(tf.io.parse_example(serialized, flat_features(columns)), columns)
+
+
+def parse_sequences(serialized: tf.Tensor, columns: Sequence[Column]) -> Rows:
+    """Several sequences as one block.
+
+    Args:
+        serialized: string [S], a record each.
+        columns: those of the train split.
+
+    Returns:
+        `SEQUENCE_ROWS` int64 [S]; of each history `c` [S, L], as long as the longest and padded at
+        its end, and `c#end` int64 [B]; all other columns by row, [B, ...].
+    """
     parsed = tf.io.parse_example(serialized, flat_features(columns))
+    block = _rows_of(parsed, [c for c in columns if not c.is_prefix])
+    for column in columns:
+        if column.is_prefix:
+            pad = PAD_ITEM if column.name.endswith("_item") else None
+            block[column.name] = parsed[column.name].to_tensor(default_value=pad)
+            block[column.name + END_SUFFIX] = parsed[column.name + END_SUFFIX].flat_values
+    block[SEQUENCE_ROWS] = tf.cast(parsed[TIMESTAMP].row_lengths(), tf.int64)
+    return block
+
+
+def _rows_of(parsed: Mapping[str, tf.RaggedTensor], columns: Sequence[Column]) -> Rows:
     rows: Rows = {}
     for column in columns:
         flat = parsed[column.name].flat_values

@@ -13,11 +13,11 @@ from trainer.catalog import Assets, Catalog
 from trainer.dropout import drop_rows
 from trainer.encoders import EmbeddingTable, LookedUp, make_encoder
 from trainer.gather import Rows, gather_rows
-from trainer.history import WindowMeans
+from trainer.history_encoder import HistoryEncoder
 from trainer.input import PAD_ITEM
 from trainer.items import ItemEncoder
-from trainer.losses import make_loss
-from trainer.negatives import Negatives
+from trainer.losses import make_loss, sum_in_chunks
+from trainer.negatives import Negatives, rows_between
 from trainer.replicas import map_shared, own_rows
 from trainer.temperature import Temperature
 from trainer.towers import Tower
@@ -69,7 +69,7 @@ class TwoTower(tfrs.Model):
             for index, (name, feature) in enumerate(spec.of(Entity.USER, Entity.CONTEXT))
             if not isinstance(feature, Sequence)
         ]
-        self.history = WindowMeans(
+        self.history = HistoryEncoder(
             *spec.sequence, dropout=config.train.history_dropout, seed=seed + 2_000
         )
         self.user_tower, self.item_tower = (
@@ -119,8 +119,8 @@ class TwoTower(tfrs.Model):
             drop_rows(e(looked_up[e.feature_name]), dropout.get(e.feature_name, 0.0), training)
             for e in self.user_encoders
         ]
-        age = looked_up[self.history.feature_name]
-        parts.append(self.history(history, mask, age, training=training))
+        asked = looked_up[self.history.feature_name]
+        parts.append(self.history(history, mask, asked, training=training))
         return self.user_tower(tf.concat(parts, -1), training=training)
 
     def embed_users(self, looked_up: Mapping[str, tf.Tensor], history_item: tf.Tensor) -> tf.Tensor:
@@ -205,14 +205,33 @@ class TwoTower(tfrs.Model):
             tf.concat([gather_rows(static, inputs["candidate_index"]), daily], -1),
             padded_to=self._padded_candidates if training else None,
         )
+        weight, temperature = inputs["weight"], self.temperature()
+        is_alone = tf.distribute.get_replica_context().num_replicas_in_sync == 1
+        if self.config.loss.kind is LossKind.FULL_SOFTMAX and is_alone:
+            total = sum_in_chunks(
+                lambda users, candidates, temperature, first, last: self._loss_of_rows(
+                    users, candidates, rows_between(inputs, first, last), temperature, False
+                ),
+                users, candidates, temperature, weight,
+            )  # fmt: skip
+        else:
+            losses = self._loss_of_rows(users, candidates, inputs, temperature, use_memory)
+            total = tf.reduce_sum(losses * own_rows(weight))
+        return tf.math.divide_no_nan(total, tf.reduce_sum(weight))
+
+    def _loss_of_rows(
+        self,
+        users: tf.Tensor,
+        candidates: tf.Tensor,
+        inputs: Mapping[str, tf.Tensor],
+        temperature: tf.Tensor,
+        use_memory: tf.Tensor | bool,
+    ) -> tf.Tensor:
+        """The loss of each row, float32 [B]."""
         scores = self.negatives.score(
-            users, candidates, inputs, temperature=self.temperature(), use_memory=use_memory
+            users, candidates, inputs, temperature=temperature, use_memory=use_memory
         )
-        losses = sum(self.loss_function(each) for each in scores) / len(scores)
-        weight = inputs["weight"]
-        return tf.math.divide_no_nan(
-            tf.reduce_sum(losses * own_rows(weight)), tf.reduce_sum(weight)
-        )
+        return sum(self.loss_function(each) for each in scores) / len(scores)
 
     @property
     def embedding_tables(self) -> list[tf.Variable]:

@@ -206,6 +206,15 @@ class Negatives(tf.Module):
         )
 
 
+def rows_between(inputs: Inputs, first: tf.Tensor, last: tf.Tensor) -> dict[str, tf.Tensor]:
+    """A batch with the rows `first`..`last` - 1 alone, and all of its candidates; int32 []."""
+    pairs = inputs["masked"]  # in order of rows
+    bounds = tf.cast(tf.stack([first, last]), tf.int64)
+    start, stop = tf.unstack(tf.searchsorted(pairs[:, 0], bounds))
+    by_row = {n: inputs[n][first:last] for n in ("positive_index", "rows_of_user", "user")}
+    return {**inputs, **by_row, "masked": pairs[start:stop] - tf.stack([bounds[0], 0])}
+
+
 def _logits(users: tf.Tensor, items: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
     """Float32 [B, N], whatever the precision of the vectors."""
     # The users are divided, not the logits: there are far fewer of them.

@@ -27,7 +27,7 @@ from trainer.candidates import sampling_of
 from trainer.checkpoints import Checkpoints
 from trainer.dataset import Dataset, load_user_counts, open_dataset
 from trainer.evaluation import MODEL, evaluate
-from trainer.input import train_batches
+from trainer.input import examples_in, train_batches
 from trainer.interruption import Interruption
 from trainer.lists import load_lists
 from trainer.model import TwoTower
@@ -95,16 +95,16 @@ def train_and_evaluate(
         dataset = open_dataset(dataset_dir, config)
         if verify is Verify.FULL:
             _verify(dataset, console)
-        rows = dataset.manifest.rows("train")
+        examples = examples_in(dataset.manifest, dataset.spec)
         others = {}
         if compare_lists is not None:
             path = Path(compare_lists)
             others[path.stem] = load_lists(path, dataset.catalog)
-        steps_per_epoch = rows // config.train.batch_size
+        steps_per_epoch = examples // config.train.batch_size
         if steps_per_epoch == 0:
             raise UserError(
                 f"config.train.batch_size: found {config.train.batch_size}, expected at most the "
-                f"dataset's {rows} train rows"
+                f"dataset's {examples} train {dataset.spec.data.form.value}s"
             )
         total_steps = steps_per_epoch * config.train.epochs
 

@@ -62,9 +62,18 @@ def init_from(run: Path, config: Config, dataset: Dataset, model: TwoTower) -> i
             for each, data in ((source, earlier), (model, dataset))
         ]
         _copy_tower(*towers, inputs=_grown_parts(*widths))
-    in_towers = {w.ref() for w in (*model.user_tower.weights, *model.item_tower.weights)}
+    done = {w.ref() for w in (*model.user_tower.weights, *model.item_tower.weights)}
+    causal = source.history.causal, model.history.causal
+    if causal[0] is not None and causal[1] is not None:
+        old_kernel, new_kernel = causal[0].project.kernel, causal[1].project.kernel
+        static = (
+            _item_widths(each, data.catalog)[0]
+            for each, data in ((source, earlier), (model, dataset))
+        )
+        new_kernel.assign(np.take(old_kernel.numpy(), _grown_parts(*static), 0))
+        done.add(new_kernel.ref())
     for old_weight, new_weight in zip(source.dense_weights, model.dense_weights, strict=True):
-        if new_weight.ref() not in in_towers:
+        if new_weight.ref() not in done:
             new_weight.assign(old_weight)
     return step
 
@@ -114,22 +123,26 @@ def _copy_tower(source: Tower, target: Tower, *, inputs: Int64s) -> None:
         new.assign(value)
 
 
-def _input_widths(model: TwoTower, catalog: Catalog, tower: str) -> list[int]:
-    """Widths of what a tower's input is put together from, in order."""
+def _item_widths(model: TwoTower, catalog: Catalog) -> tuple[list[int], list[int]]:
+    """Widths of what an item's vector is put together from, in order: static and daily."""
     row = {name: tf.constant(column[:1].tolist()) for name, column in catalog.columns.items()}
     row = {n: tf.cast(v, tf.int64) if v.dtype == tf.int32 else v for n, v in row.items()}
     row |= {c.name: tf.zeros([1], tf.int64) for c in model.spec.statistic_columns}
     row["day"] = tf.zeros([1], tf.int64)
     static = [model.items.item_id.table.shape[1], *_widths(model.items.static_encoders, row)]
+    return static, _widths(model.items.daily_encoders, row)
+
+
+def _input_widths(model: TwoTower, catalog: Catalog, tower: str) -> list[int]:
+    """Widths of what a tower's input is put together from, in order."""
+    static, daily = _item_widths(model, catalog)
     if tower == "item_tower":
-        return static + _widths(model.items.daily_encoders, row)
+        return static + daily
     raw = {}
     for column in model.spec.request_columns:
         width = column.length or column.max_length
         raw[column.name] = tf.zeros([1, width] if width else [1], column.dtype.value)
-    history = model.history
-    of_mean = [*static, *([history.ages.table.shape[1]] if history.ages is not None else [])]
-    return _widths(model.user_encoders, raw) + of_mean * history.num_means
+    return _widths(model.user_encoders, raw) + model.history.widths(static)
 
 
 def _widths(encoders: Iterable[Encoder], raw: Mapping[str, tf.Tensor]) -> list[int]:

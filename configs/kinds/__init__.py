@@ -13,7 +13,7 @@ from configs.kinds.base import Entity, Feature, Freshness
 from configs.kinds.categorical import Bag, HashedId, OneHot, Vocabulary
 from configs.kinds.counts import COUNTABLE, EVENTS, MS_PER_MINUTE, POSITIVE, Count, Measure, Unit
 from configs.kinds.numerical import Bounded, Bucketized, Cyclical, Dense, LogZScore, Period
-from configs.kinds.positives import Distribution, Sequence
+from configs.kinds.positives import Causal, Distribution, Sequence
 from configs.kinds.text import Text, TextEncoder
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Bounded",
     "Bucketized",
     "COUNTABLE",
+    "Causal",
     "Count",
     "Cyclical",
     "Dense",

@@ -5,6 +5,7 @@ from configs.schema import LossKind
 from trainer.losses.base import MASKED, Loss, Scores
 from trainer.losses.bce import BinaryCrossEntropy
 from trainer.losses.bpr import BayesianPersonalizedRanking
+from trainer.losses.chunks import sum_in_chunks
 from trainer.losses.correction import Drawn, log_expected, log_weights
 from trainer.losses.softmax import Softmax
 from trainer.losses.triplet import Triplet
@@ -21,6 +22,7 @@ __all__ = [
     "log_expected",
     "log_weights",
     "make_loss",
+    "sum_in_chunks",
 ]
 
 
