@@ -3,6 +3,7 @@
     python -m benchmarks.quality --row=short_video --workdir=/tmp/quality
     python -m benchmarks.quality --row=streamrec --workdir=/tmp/quality
     python -m benchmarks.quality --row=ml1m_loo --data=MOVIELENS_1M --workdir=/tmp/quality
+    python -m benchmarks.quality --row=ml1m_loo_causal --data=MOVIELENS_1M --workdir=/tmp/quality
     python -m benchmarks.quality --row=ml1m_time90 --data=MOVIELENS_1M --workdir=/tmp/quality
 
 MOVIELENS_1M holds events.parquet, videos.parquet and users.parquet in the raw log contract, every
@@ -52,6 +53,7 @@ class Row(enum.Enum):
     """A line of the table."""
 
     ML1M_LOO = "ml1m_loo"
+    ML1M_LOO_CAUSAL = "ml1m_loo_causal"
     ML1M_TIME90 = "ml1m_time90"
     SHORT_VIDEO = "short_video"
     STREAMREC = "streamrec"
@@ -228,11 +230,12 @@ def main(row: Row, *, workdir: str, data: str | None, seeds: int) -> dict[str, A
     """Runs one row."""
     presets: dict[Row, Callable[[], Config]] = {
         Row.ML1M_LOO: lambda: movielens.get_config("loo"),
+        Row.ML1M_LOO_CAUSAL: lambda: movielens.get_config("loo_causal"),
         Row.ML1M_TIME90: lambda: movielens.get_config("time90"),
         Row.SHORT_VIDEO: default.get_config,
         Row.STREAMREC: streamrec.get_config,
     }
-    needs_data = row in (Row.ML1M_LOO, Row.ML1M_TIME90)
+    needs_data = row not in (Row.SHORT_VIDEO, Row.STREAMREC)
     if needs_data != (data is not None):
         raise UserError(
             f"--data: found {data}, expected "

@@ -9,6 +9,7 @@ from configs import default
 from configs.errors import UserError
 from configs.kinds import (
     Bucketized,
+    Causal,
     Count,
     Distribution,
     Entity,
@@ -24,6 +25,9 @@ from configs.schema import (
     Config,
     Data,
     Eval,
+    Form,
+    Loss,
+    LossKind,
     Model,
     PositiveRule,
     Protocol,
@@ -84,7 +88,7 @@ def get_config(variant: str = "loo") -> Config:
         embedding_dim=64, residual_width=128, residual_blocks=1, cross_rank=64, temperature=0.07
     )
     config.train = Train(batch_size=4_096, epochs=3)
-    if variant == "loo":
+    if variant in ("loo", "loo_causal"):
         config.data = Data(
             positive=_POSITIVE,
             split=Split(by=SplitBy.LOO),
@@ -92,6 +96,8 @@ def get_config(variant: str = "loo") -> Config:
             seen=Seen.POSITIVE,
         )
         config.eval = Eval(protocols=(Protocol.LOO_FILE, Protocol.LOO_STRICT))
+        if variant == "loo_causal":
+            _make_causal(config)
     elif variant == "time90":
         config.features |= _statistics()
         config.data = Data(
@@ -101,5 +107,14 @@ def get_config(variant: str = "loo") -> Config:
         )
         config.eval = Eval(protocols=(Protocol.WINDOW,), new_users=False)
     else:
-        raise UserError(f"--config: found variant {variant!r}, expected loo or time90")
+        raise UserError(f"--config: found variant {variant!r}, expected loo, loo_causal or time90")
     return config
+
+
+def _make_causal(config: Config) -> None:
+    """A causal transformer beside the means, trained on every place of a sequence in one pass."""
+    config.features["history"] = Sequence(max_length=100, causal=Causal())
+    config.data.form = Form.SEQUENCE
+    config.data.sequence_context = 25
+    config.loss = Loss(kind=LossKind.FULL_SOFTMAX, mask_user_positives=False)
+    config.train = Train(batch_size=64, epochs=8, shuffle_records=1_024, learning_rate=2e-3)

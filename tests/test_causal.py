@@ -124,6 +124,12 @@ def test_compiles_and_gradients_reach_every_weight() -> None:
     assert not found[0].numpy()[3, 2:].any()  # padding
 
 
+def test_requests_may_have_no_place_for_a_history() -> None:
+    none = tf.zeros([2, 0], tf.int64)
+    found = history()(tf.zeros([2, 0, DIM]), tf.cast(none, tf.bool), none)
+    np.testing.assert_array_equal(found, np.zeros((2, CAUSAL.width)))
+
+
 def test_dropout_is_for_training_only() -> None:
     layer = history()
     still = [asked_of(layer, [2.0, 1.0], [2]) for _ in range(2)]

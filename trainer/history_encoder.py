@@ -126,6 +126,9 @@ class HistoryEncoder(tf.keras.layers.Layer):
             if isinstance(looked_up, Asked):
                 asked = looked_up
             else:  # one query for each history, which knows of all of it
+                # Requests without any history have no place at all for one: L = 0.
+                vectors = tf.pad(vectors, [[0, 0], [1, 0], [0, 0]])
+                mask, looked_up = (tf.pad(each, [[0, 0], [1, 0]]) for each in (mask, looked_up))
                 end = tf.math.count_nonzero(mask, 1)
                 own = tf.range(tf.size(end, tf.int64))
                 asked = Asked(looked_up, sequence=own, end=end, age=tf.zeros_like(end))
