@@ -16,12 +16,10 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from configs.schema import Config
-from preprocessing.features import DType
 from trainer.dataset import Dataset
-from trainer.input import PAD_ITEM, parse_block, to_dense
+from trainer.input import PAD_ITEM, parse_block
 from trainer.model import TwoTower
 
-_DTYPES = {DType.BYTES: tf.string, DType.INT64: tf.int64, DType.FLOAT: tf.float32}
 _LEARNING_RATE = 0.1  # the tutorials'
 
 
@@ -32,7 +30,7 @@ def write_examples(dataset: Dataset, config: Config, path: Path, *, rows: int) -
     blocks: list[Mapping[str, tf.Tensor]] = []
     found = 0
     for record in tf.data.TFRecordDataset(files).batch(1):
-        blocks.append(to_dense(parse_block(record, columns), columns))
+        blocks.append(parse_block(record, columns))
         found += int(tf.shape(blocks[-1]["item"])[0])
         if found >= rows:
             break
@@ -59,7 +57,7 @@ def write_examples(dataset: Dataset, config: Config, path: Path, *, rows: int) -
             writer.write(example.SerializeToString())
     return {
         name: tf.io.FixedLenFeature(
-            values.shape[1:], tf.string if values.dtype == object else values.dtype
+            values.shape[1:], tf.string if values.dtype == object else tf.as_dtype(values.dtype)
         )
         for name, values in table.items()
     }

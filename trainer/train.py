@@ -167,7 +167,7 @@ def train_and_evaluate(
             raise UserError(f"--dataset={dataset.root}: {error.message}") from error
 
         if not chief:
-            return Result(steps=int(optimizer.step), loss=loss, metrics={"protocols": {}})
+            return Result(steps=int(optimizer.step.numpy()), loss=loss, metrics={"protocols": {}})
 
         # 6. Evaluation on the full catalog, beside the baselines.
         writer.flush()  # the report shows the curves
@@ -176,8 +176,10 @@ def train_and_evaluate(
             source=work.resolve().name, split="test", output=work, console=console, others=others,
             training_logs=work / TENSORBOARD,
         )  # fmt: skip
-        close_board(writer, work / TENSORBOARD, dataset, model, metrics, step=int(optimizer.step))
-        return Result(steps=int(optimizer.step), loss=loss, metrics=metrics)
+        close_board(
+            writer, work / TENSORBOARD, dataset, model, metrics, step=int(optimizer.step.numpy())
+        )
+        return Result(steps=int(optimizer.step.numpy()), loss=loss, metrics=metrics)
 
 
 def _run_steps(
@@ -202,7 +204,7 @@ def _run_steps(
         user_count=load_user_counts(dataset) if config.loss.symmetric else None,
     )  # fmt: skip
     total_steps = steps_per_epoch * train.epochs
-    step = int(optimizer.step)
+    step = int(optimizer.step.numpy())
     train_end = dataset.manifest.splits.validation_time // SECONDS_PER_DAY
     watch = Watch(max_item_cosine=train.max_item_cosine, warmup_steps=optimizer.warmup_steps)
 
