@@ -19,6 +19,7 @@ from serving.saved_model import SavedModel, Signature
 from serving.tensor_codec import decode_tensor, dtype_name, encode_tensor, shape_of
 
 DEFAULT_SIGNATURE_NAME = "serving_default"
+_ONE_VALUE = [1]  # A shape.
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 # An op that fails so has a bug; any other failure of an op is an answer to the request.
@@ -78,9 +79,10 @@ def prepare(
             grpc.StatusCode.FAILED_PRECONDITION,
             f'Serving signature key "{signature_name}" not found.',
         )
-    arrays = _input_arrays(signature, request.inputs, limits)
+    arrays, have_its_dtypes = _input_arrays(signature, request.inputs, limits)
     wanted = _wanted_outputs(signature, request.output_filter)
-    _check_dtypes(signature, request.inputs)
+    if not have_its_dtypes:
+        raise _dtype_refusal(signature, request.inputs)
     return PreparedPredict(
         signature_name=signature_name, signature=signature, arrays=arrays, wanted=wanted
     )
@@ -109,8 +111,10 @@ def predict(model: SavedModel, request: predict_pb2.PredictRequest) -> predict_p
     return prepared.response(outputs)
 
 
-def _input_arrays(signature: Signature, inputs: Any, limits: Limits) -> list[np.ndarray]:
-    """The arrays to run on, in the signature's order."""
+def _input_arrays(
+    signature: Signature, inputs: Any, limits: Limits
+) -> tuple[list[np.ndarray], bool]:
+    """The arrays to run on, in the signature's order, and whether they have its dtypes."""
     expected = signature.input_names
     is_short = len(inputs) < len(expected) and not signature.defaults
     if len(inputs) > len(expected) or is_short:
@@ -122,13 +126,16 @@ def _input_arrays(signature: Signature, inputs: Any, limits: Limits) -> list[np.
         )
     arrays = []
     used = 0
-    for name, feed_name in zip(expected, signature.feed_names, strict=True):
+    have_its_dtypes = True
+    for name, dtype in zip(expected, signature.input_dtypes, strict=True):
         # Of a map, `in` before `[]`: `[]` alone would put an empty tensor there.
         if name in inputs:
             used += 1
             proto = inputs[name]
+            have_its_dtypes &= proto.dtype == dtype
             shape = shape_of(proto)
-            limits.check(name, shape)
+            if shape != _ONE_VALUE:  # Most inputs of most requests; no limit is below it.
+                limits.check(name, shape)
             try:
                 arrays.append(decode_tensor(proto, shape))
             except ValueError as error:
@@ -136,6 +143,7 @@ def _input_arrays(signature: Signature, inputs: Any, limits: Limits) -> list[np.
         elif name in signature.defaults:
             arrays.append(signature.defaults[name])
         else:
+            feed_name = signature.feed_names[len(arrays)]
             raise _invalid(
                 f"Signature input alias: {name}(feed name: {feed_name}) not found in request and"
                 f" no default value provided. Inputs expected to be in the request"
@@ -149,19 +157,20 @@ def _input_arrays(signature: Signature, inputs: Any, limits: Limits) -> list[np.
             + ", request input: "
             + ",".join(sorted(inputs))
         )
-    return arrays
+    return arrays, have_its_dtypes
 
 
-def _check_dtypes(signature: Signature, inputs: Any) -> None:
-    dtypes = dict(zip(signature.input_names, signature.input_dtypes, strict=True))
-    if all(proto.dtype == dtypes[name] for name, proto in inputs.items()):
-        return
-    for index, (name, dtype) in enumerate(dtypes.items()):
-        if name in inputs and inputs[name].dtype != dtype:
-            raise _invalid(
-                f"Expects arg[{index}] to be {dtype_name(dtype)}"
-                f" but {dtype_name(inputs[name].dtype)} is provided"
-            )
+def _dtype_refusal(signature: Signature, inputs: Any) -> RequestError:
+    dtypes = zip(signature.input_names, signature.input_dtypes, strict=True)
+    index, name, dtype = next(
+        (index, name, dtype)
+        for index, (name, dtype) in enumerate(dtypes)
+        if name in inputs and inputs[name].dtype != dtype
+    )
+    return _invalid(
+        f"Expects arg[{index}] to be {dtype_name(dtype)}"
+        f" but {dtype_name(inputs[name].dtype)} is provided"
+    )
 
 
 def _wanted_outputs(signature: Signature, output_filter: Sequence[str]) -> Sequence[int]:

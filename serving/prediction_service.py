@@ -151,14 +151,15 @@ class PredictionService:
         self._metrics.begun()
 
         def end(outcome: _Outcome, signature: str = "", rows: int | None = None) -> None:
+            elapsed_s = time.perf_counter() - started_at
+            finish(outcome)  # First: the client need not wait for the count.
             self._metrics.ended(
                 entrypoint,
                 outcome if isinstance(outcome, Exception) else None,
                 signature=signature,
                 rows=1 if rows is None else rows,
-                elapsed_s=time.perf_counter() - started_at,
+                elapsed_s=elapsed_s,
             )
-            finish(outcome)
 
         try:
             lease = self._acquire(model_spec_of(request))

@@ -107,8 +107,8 @@ class UnaryMethod:
             handle: takes a request and its call, which it answers or refuses, once, at once or
                 later, from any thread. It raises nothing.
             work: does a piece of what `handle` left to do, if there is any that no other thread
-                does, and says whether it did. It is called when nothing is there to be received:
-                so what came together is worked on together.
+                does, and says whether it did. It is called when nothing is there to be received,
+                so that what came together is worked on together.
             threads: that receive requests and work.
             max_concurrent: calls that are not answered yet; one more is RESOURCE_EXHAUSTED. None:
                 no limit.
@@ -176,7 +176,8 @@ class UnaryMethod:
                     is_busy = self._work()
                 else:
                     event.tag(event)
-                    is_busy = True
+                    # Nobody else is here whom it could be worked on together with.
+                    is_busy = self._active > 1 or self._work()
             except Exception:  # One call's bug must not end the thread that answers the others.
                 logging.exception("a call of %s", self._name)
             # The event holds its call, and the core spins while a finished call is held.

@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_server import TIMEOUT_S, ask, predict_request, save, serving
+from tiny_server import TIMEOUT_S, ask, predict_request, save, serving, wait_until
 
 from serving.batching import Batcher, Run, Work
 from serving.saved_model import SavedModel, Signature
@@ -221,12 +221,16 @@ def test_the_server_answers_in_batches_as_it_does_without(tmp_path: Path) -> Non
 
         with futures.ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(predict, range(8)))
-        _, page = ask(server, "GET", "/monitoring/prometheus/metrics")
+
+        def page() -> str:
+            return str(ask(server, "GET", "/monitoring/prometheus/metrics")[1])
+
+        # A run is counted just after its clients have their answers.
+        wait_until(lambda: "streamrec_batch_rows_sum 8.0\n" in page())
+        runs = float(page().split("streamrec_batch_rows_count ")[1].split("\n")[0])
         bad = predict_request({"age": np.array([1]), "history": [b"a"], "user_id": [b"u"]})
         with pytest.raises(grpc.RpcError) as error:
             client.predict(bad)
         assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert answers == [expected[age][0].tolist() for age in range(8)]
-    assert "streamrec_batch_rows_sum 8.0\n" in page
-    runs = float(page.split("streamrec_batch_rows_count ")[1].split("\n")[0])
     assert runs < 8

@@ -23,6 +23,7 @@ from tiny_server import (
     publish,
     save,
     serving,
+    wait_until,
 )
 
 from configs.errors import UserError
@@ -200,6 +201,8 @@ def test_metrics_count_by_status_and_entrypoint(live: tuple[Server, Client]) -> 
     ask(server, "POST", PREDICT, {"instances": [ROW, ROW]})
     with pytest.raises(grpc.RpcError):
         client.predict(predict_request(version=9))
+    # A request is counted just after its client has the answer.
+    wait_until(lambda: samples(server)["streamrec_requests_in_flight[]"] == 0)
     after = samples(server)
     grown = {name: value - before.get(name, 0) for name, value in after.items()}
     # The parser, not the page, ends a counter's name in _total.
