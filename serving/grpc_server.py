@@ -159,7 +159,11 @@ class Server:
             threads=self._options.num_batch_threads + 1,
             max_concurrent=self._options.max_concurrent_requests,
         )
-        status = ModelService(self._options.model_name, self._versions)
+        status = ModelService(
+            self._options.model_name,
+            self._versions,
+            can_reload=self._options.enable_reload_config,
+        )
         self._grpc_server.add_generic_rpc_handlers(
             [prediction.rpc_handlers(), status.rpc_handlers()]
         )

@@ -75,6 +75,10 @@ class ServerOptions:
         1.0, "Seconds between looks for new versions.", least=0.01, most=3600
     )
 
+    enable_reload_config: bool = _option(
+        False, "Let any client change what is served and from where (HandleReloadConfigRequest)."
+    )
+
     ssl_certificate: Path | None = _option(
         None, "PEM of the server's certificate and those it hangs from: TLS on both ports."
     )

@@ -64,9 +64,10 @@ class VersionStatus:
 class _Loaded(Generic[ServableT]):
     """A loaded version and how many requests are using it."""
 
-    def __init__(self, version: int, servable: ServableT) -> None:
+    def __init__(self, version: int, servable: ServableT, directory: Path) -> None:
         self.version = version
         self.servable = servable
+        self.directory = directory
         self.in_flight = 0
 
 
@@ -134,7 +135,10 @@ class VersionWatcher(Generic[ServableT]):
         self._retired: list[_Loaded[ServableT]] = []
         self._statuses: dict[int, VersionStatus] = {}
         self._is_stopping = False
-        # Only ever touched by the thread that polls.
+        self._polling = (
+            threading.Lock()
+        )  # Held by the thread that polls: it alone loads and closes.
+        # Only ever touched by that thread.
         self._refused: dict[int, frozenset[tuple[str, int, int]]] = {}
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="versions", daemon=True)
@@ -212,6 +216,31 @@ class VersionWatcher(Generic[ServableT]):
         with self._lock:
             return dict(sorted(self._statuses.items(), reverse=True))
 
+    def follow(self, base_path: Path, *, only: int | None) -> None:
+        """Goes over to another base path, or pins another version, and serves from there.
+
+        What serves goes on until the other is loaded, and for good if it cannot be.
+
+        Raises:
+            UserError: there is no version, or none can be loaded; nothing has changed.
+        """
+        require_version(base_path, only=only)
+        with self._polling:
+            before = self._base_path, self._only, self._refused
+            self._base_path, self._only, self._refused = base_path, only, {}
+            try:
+                self._poll()
+                serving = self._serving
+                if serving is None or serving.directory.parent != base_path:
+                    failures = (
+                        f"version {v}: {self._statuses[v].error_message}" for v in self._refused
+                    )
+                    raise UserError(f"{base_path}: " + "; ".join(failures))
+            except Exception:
+                self._base_path, self._only, self._refused = before
+                raise
+        self._wake.set()  # To close the one before.
+
     def _watch(self) -> None:
         while True:
             self._wake.wait(self._poll_interval_s)
@@ -220,8 +249,9 @@ class VersionWatcher(Generic[ServableT]):
                 if self._is_stopping:
                     return
             try:
-                self._poll()
-                self._close_idle()
+                with self._polling:
+                    self._poll()
+                    self._close_idle()
             except Exception as error:  # Whatever one look runs into, there must be a next.
                 logging.error(
                     "cannot follow %s: %s: %s", self._base_path, type(error).__name__, error
@@ -233,7 +263,7 @@ class VersionWatcher(Generic[ServableT]):
         self._refused = {v: seen for v, seen in self._refused.items() if v in versions}
         failures = []
         for version, directory in versions.items():
-            if self._serving is not None and self._serving.version == version:
+            if self._serving is not None and self._serving.directory == directory:
                 break
             # Taken before the load: a directory that changes meanwhile deserves another try.
             seen = fingerprint(directory)
@@ -265,11 +295,12 @@ class VersionWatcher(Generic[ServableT]):
             )
             return message
         with self._lock:
-            retired, self._serving = self._serving, _Loaded(version, servable)
+            retired, self._serving = self._serving, _Loaded(version, servable, directory)
             changed = {version: VersionStatus(state=VersionState.AVAILABLE)}
             if retired is not None:
                 self._retired.append(retired)
-                changed[retired.version] = VersionStatus(state=VersionState.UNLOADING)
+                # The same number may come from another base path.
+                changed.setdefault(retired.version, VersionStatus(state=VersionState.UNLOADING))
             self._statuses.update(changed)
         for each, status in changed.items():
             self._on_status(each, status)
