@@ -33,6 +33,7 @@ from trainer.catalog import Assets
 from trainer.day_statistics import DayStatistics, over_items
 
 _EMBEDDING_STD = 0.05
+_ROWS_AT_ONCE = 2**18
 
 Raw = Mapping[str, tf.Tensor]
 LookedUp: TypeAlias = "tf.Tensor | tuple[tf.Tensor, ...]"
@@ -48,12 +49,22 @@ class EmbeddingTable(tf.Module):
     def __init__(self, rows: int, dim: int, *, name: str, seed: int) -> None:
         """Normal initial values of standard deviation 0.05."""
         super().__init__(name=name)
-        initial = tf.random.stateless_normal([rows, dim], [seed, rows], stddev=_EMBEDDING_STD)
-        self.table = tf.Variable(initial, name=f"{name}_table")
+        self.table = tf.Variable(tf.zeros([rows, dim]), name=f"{name}_table")
+        # Drawn at once the table would be in memory three times, which TensorFlow keeps.
+        for first in range(0, rows, _ROWS_AT_ONCE):
+            row = tf.range(first, min(first + _ROWS_AT_ONCE, rows))
+            drawn = tf.random.stateless_normal(
+                [len(row), dim], [seed, rows + first], stddev=_EMBEDDING_STD
+            )
+            tf.distribute.get_strategy().extended.update(self.table, _put, args=(row, drawn))
 
     def __call__(self, index: tf.Tensor) -> tf.Tensor:
         """Rows of the table: int [...] to float32 [..., dim]."""
         return tf.gather(self.table, index)
+
+
+def _put(table: tf.Variable, row: tf.Tensor, values: tf.Tensor) -> None:
+    table.scatter_update(tf.IndexedSlices(values, row))
 
 
 class Encoder(tf.keras.layers.Layer, abc.ABC):
