@@ -105,6 +105,11 @@ class Server:
         """The version that answers now."""
         return self._versions.serving_version
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a run."""
+        return self._batcher.waiting() if self._batcher else 0
+
     def start(self) -> None:
         """Loads the newest version and begins to answer.
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -378,6 +379,38 @@ def test_overload_is_refused_at_once_and_expired_requests_cost_nothing(
         assert running.result(timeout=TIMEOUT_S).model_spec.version.value == 1
         assert client.predict(predict_request()).model_spec.version.value == 1
     assert len(answered) == 2
+
+
+def test_a_request_whose_client_left_while_it_waited_is_not_run(
+    models: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(models[1], tmp_path, "1")
+    entered, release = threading.Event(), threading.Event()
+    run: list[Work] = []
+
+    def slow(work: Work) -> Any:
+        run.append(work)
+        entered.set()
+        assert release.wait(TIMEOUT_S)
+        return outcome_of(work)
+
+    monkeypatch.setattr("serving.batching.outcome_of", slow)
+    with (
+        serving(tmp_path, num_batch_threads=1) as (server, client),
+        futures.ThreadPoolExecutor(1) as pool,
+    ):
+        running = pool.submit(client.predict, predict_request())
+        assert entered.wait(TIMEOUT_S)
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(client.channel)
+        gone = stub.Predict.future(predict_request())
+        wait_until(lambda: server.waiting == 1)
+        gone.cancel()
+        assert client.states() == {1: State.AVAILABLE}  # The server has read the cancellation.
+        time.sleep(0.2)
+        release.set()
+        assert running.result(timeout=TIMEOUT_S).model_spec.version.value == 1
+        assert client.predict(predict_request()).model_spec.version.value == 1
+    assert len(run) == 2
 
 
 def test_a_server_that_cannot_load_gives_its_port_back(
