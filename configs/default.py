@@ -36,7 +36,7 @@ def _of_user(event: str, *, window_days: int, measure: Measure = Measure.EVENTS)
 
 def _of_item(event: str, *, window_days: int = 0) -> LogZScore:
     count = Count(event=event, window_days=window_days)
-    return LogZScore(entity=Entity.ITEM, freshness=Freshness.DAY, count=count)
+    return LogZScore(entity=Entity.ITEM, freshness=Freshness.DAY, count=count, by_day=True)
 
 
 def _item_ratio(part: Count, whole: Count) -> Bounded:

@@ -63,7 +63,10 @@ def _features() -> dict[str, Feature]:
 def _statistics() -> dict[str, Feature]:
     def positives(window_days: int) -> LogZScore:
         return LogZScore(
-            entity=Entity.ITEM, freshness=Freshness.DAY, count=Count(window_days=window_days)
+            entity=Entity.ITEM,
+            freshness=Freshness.DAY,
+            count=Count(window_days=window_days),
+            by_day=True,
         )
 
     return {
@@ -104,6 +107,14 @@ def get_config(variant: str = "loo") -> Config:
             positive=_POSITIVE,
             split=Split(validation_fraction=0.8, test_fraction=0.9),
             seen=Seen.POSITIVE,
+        )
+        config.train = Train(
+            batch_size=4_096,
+            epochs=1,
+            target_window=300,
+            session_start_share=0.9,
+            # What is popular lately is most of what can be known; items lie close along it.
+            max_item_cosine=1.0,
         )
         config.eval = Eval(protocols=(Protocol.WINDOW,), new_users=False)
     else:

@@ -13,6 +13,7 @@ def with_session_starts(
 ) -> tf.Tensor:
     """Weights of which those of session starts make up a given share.
 
+    A user's very first row starts no session: there is nothing to come back to.
     Within a session the next item follows from the last; a request after an absence, or one for the
     weeks ahead, has no such item, and is rare among rows.
 
@@ -25,7 +26,7 @@ def with_session_starts(
         float32 [B], of the same sum as the batch's weights.
     """
     newest = _newest_time(batch, spec)
-    is_start = batch[TIMESTAMP] - newest > spec.sequence[1].session_gap_sec
+    is_start = (newest > 0) & (batch[TIMESTAMP] - newest > spec.sequence[1].session_gap_sec)
     weight = batch["weight"]
     start, rest = tf.where(is_start, weight, 0.0), tf.where(is_start, 0.0, weight)
     total, starts = tf.reduce_sum(weight), tf.reduce_sum(start)
