@@ -267,7 +267,8 @@ class FeatureSpec:
     @property
     def training_columns(self) -> tuple[Column, ...]:
         """Those of `train` that training reads; the others are for people and later stages."""
-        return self.row_feature_columns + TARGET_COLUMNS + self.negative_columns
+        unread = {c.name for c in LABEL_COLUMNS} - {c.name for c in TARGET_COLUMNS}
+        return tuple(c for c in self.train_columns if c.name not in unread)
 
     @property
     def negative_columns(self) -> tuple[Column, ...]:
