@@ -36,7 +36,8 @@ _PARTS = ("step", "peer", "table", "movielens")
 _STEPS = 4  # of a round, and batches that are held for it
 _READ = 40  # batches of the input alone: many more than are made ahead
 _LAST_ITEMS_HR = 0.266
-_ROWS = {"100 k": 100_000, "10 M": 10_000_000}
+# The larger first, or a part of it would go where the smaller was made, and not be seen.
+_ROWS = {"10 M": 10_000_000, "100 k": 100_000}
 _WIDTH = 64
 
 Seconds = dict[str, list[float]]
@@ -209,7 +210,7 @@ def large_table(config: Config, dataset: Any, rounds: int) -> dict[str, Any]:
         runs[name]()
         resident[name] = _resident() - before
     seconds = in_turn(runs, rounds)
-    few, many = _ROWS
+    many, few = _ROWS
     needed = 4 * (_WIDTH + 1) * (_ROWS[many] - _ROWS[few])
     return {
         "step over step": over(seconds, many, few),
