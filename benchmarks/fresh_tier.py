@@ -23,8 +23,7 @@ from absl import flags
 from configs.cli import console, run_app
 from configs.errors import UserError
 from preprocessing.features import TIMESTAMP
-from serving.gate import REPORT
-from serving.publish import version_dir_of
+from serving.publishing import read_report, version_dir_of
 from serving.quality import raw_items
 from serving.requests import build_request, load_states
 from serving.saved_model import SavedModel
@@ -89,7 +88,7 @@ def main(argv: list[str]) -> dict[str, Any]:
                     times.append(1e3 * (time.perf_counter() - begin))
                 medians[name].append(statistics.median(times))
         before, after = (statistics.median(medians[name][1:]) for name in ("1", "2"))
-    report = json.loads((live / REPORT).read_text(encoding="utf-8"))
+    report = read_report(live)
     return {
         "items": report["index"]["num_items"],
         "index": report["index"]["kind"],

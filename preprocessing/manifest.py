@@ -8,13 +8,13 @@ that no reader ever sees files of two runs.
 import enum
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from configs.files import write_json
 from preprocessing.features import SECONDS_PER_DAY, FeatureSpec, differences
 
 MANIFEST = "manifest.json"
@@ -147,12 +147,7 @@ def assets_fingerprint(
 def write(directory: Path, manifest: Manifest) -> None:
     """Writes `manifest.json` in one rename; what was there before stays until then."""
     body = {"format_version": FORMAT_VERSION, **asdict(manifest)}
-    beside = directory / f".{MANIFEST}.{os.getpid()}"
-    with open(beside, "w", encoding="utf-8") as file:
-        json.dump(body, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, directory / MANIFEST)
+    write_json(directory / MANIFEST, body)
 
 
 def unfinished(directory: Path) -> list[Path]:

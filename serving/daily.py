@@ -41,7 +41,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     )
     summary = run_day(day_dir, steps, console=console())
     print_summary(summary, console())
-    return {"day": day, "model": summary["export"]["result"]["model"], "steps": summary}
+    return {"day": day, "model": summary["publish"]["result"]["model"], "steps": summary}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The steps of a day, each a process of its own, remembered so that a second run goes on."""
 
+import ctypes
 import fcntl
 import json
-import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,9 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from configs.errors import UserError
+from configs.files import write_json
+from serving.publishing import candidate_of
 
 STATE = "day.json"
 _LOCK = ".lock"
+_PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +33,13 @@ class Step:
         name: of the step.
         command: module and flags, after `python -m`.
         needs: paths that must exist for the step to count as done.
+        until: the step that takes away what this one made; once it was begun, needs are moot.
     """
 
     name: str
     command: Sequence[str]
     needs: Sequence[Path]
+    until: str | None = None
 
 
 def steps_of_day(
@@ -44,7 +50,7 @@ def steps_of_day(
     config_flags: Sequence[str],
     export_flags: Sequence[str],
 ) -> list[Step]:
-    """From logs to a published version: preprocess; train; export, gate and publish.
+    """From logs to a published version: preprocess, train, export, gate, publish.
 
     Args:
         day_dir: where the day's dataset and run are.
@@ -54,6 +60,7 @@ def steps_of_day(
         export_flags: more flags of `serving.export`.
     """
     dataset, train = day_dir / "dataset", day_dir / "train"
+    candidate = candidate_of(output, day_dir.name)
     where = [f"--{name}={value}" for name, value in tables.items() if value]
     return [
         Step(
@@ -73,9 +80,23 @@ def steps_of_day(
         ),
         Step(
             name="export",
-            command=["serving.export", f"--workdir={train}", f"--output={output}", *export_flags],
-            needs=[],
+            command=[
+                "serving.export",
+                f"--workdir={train}",
+                f"--output={output}",
+                f"--candidate={day_dir.name}",
+                *export_flags,
+            ],
+            needs=[candidate],
+            until="publish",
         ),
+        Step(
+            name="gate",
+            command=["serving.gate", f"--candidate={candidate}", f"--workdir={train}"],
+            needs=[candidate],
+            until="publish",
+        ),
+        Step(name="publish", command=["serving.publish", f"--candidate={candidate}"], needs=[]),
     ]
 
 
@@ -83,7 +104,8 @@ def run_day(day_dir: Path, steps: Sequence[Step], *, console: Console) -> dict[s
     """Runs the steps that are not done yet, in order.
 
     A step is done when its process ended well and what it made is still there; the steps after one
-    that had to be run are run again. Output goes to `DAY/logs/STEP.log`.
+    that had to be run are run again. A step that was killed is run again, and goes on from what it
+    kept. A step's process is killed with this one. Output goes to `DAY/logs/STEP.log`.
 
     Returns:
         By step: `seconds`, `result`, and whether it was `resumed` from an earlier run.
@@ -97,16 +119,23 @@ def run_day(day_dir: Path, steps: Sequence[Step], *, console: Console) -> dict[s
         summary: dict[str, Any] = {}
         again = False
         for step in steps:
-            before = state.get(step.name)
-            if before is not None and not again and _is_done(step, before):
+            if not again and _is_done(step, state):
                 console.print(f"{step.name}: done before")
-                summary[step.name] = {**_shown(before), "resumed": True}
+                summary[step.name] = {**_shown(state[step.name]), "resumed": True}
                 continue
-            again = True
+            if not again:  # what follows is to be made of what this step makes
+                state = {each.name: state[each.name] for each in steps[: steps.index(step)]}
+                again = True
             console.print(f"{step.name}: python -m {' '.join(step.command)}")
-            state.pop(step.name, None)
-            state[step.name] = _run(step, day_dir / "logs" / f"{step.name}.log")
-            _write_state(day_dir, state)
+            state[step.name] = {"command": list(step.command), "begun": True}
+            write_json(day_dir / STATE, state)
+            try:
+                state[step.name] = _run(step, day_dir / "logs" / f"{step.name}.log")
+            except UserError:
+                del state[step.name]
+                raise
+            finally:
+                write_json(day_dir / STATE, state)
             summary[step.name] = {**_shown(state[step.name]), "resumed": False}
     return summary
 
@@ -123,9 +152,11 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _is_done(step: Step, before: dict[str, Any]) -> bool:
-    same = before["command"] == list(step.command)
-    return same and all(path.exists() for path in step.needs)
+def _is_done(step: Step, state: dict[str, Any]) -> bool:
+    before = state.get(step.name)
+    if before is None or "result" not in before or before["command"] != list(step.command):
+        return False
+    return step.until in state or all(path.exists() for path in step.needs)
 
 
 def _shown(done: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +167,10 @@ def _run(step: Step, log: Path) -> dict[str, Any]:
     begin = time.monotonic()
     with log.open("wb") as out:
         code = subprocess.run(
-            [sys.executable, "-m", *step.command], stdout=out, stderr=subprocess.STDOUT
+            [sys.executable, "-m", *step.command],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_die_with_parent,
         ).returncode
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     if code != 0:
@@ -149,6 +183,11 @@ def _run(step: Step, log: Path) -> dict[str, Any]:
         "seconds": round(time.monotonic() - begin, 1),
         "result": json.loads(results[-1]) if results else {},
     }
+
+
+def _die_with_parent() -> None:
+    """Has the kernel kill this process when its parent is gone: a day has one step at work."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextmanager
@@ -167,9 +206,3 @@ def _read_state(day_dir: Path) -> dict[str, Any]:
         return {}
     state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return state
-
-
-def _write_state(day_dir: Path, state: dict[str, Any]) -> None:
-    beside = day_dir / f".{STATE}-{os.getpid()}"
-    beside.write_text(json.dumps(state, indent=1), encoding="utf-8")
-    os.replace(beside, day_dir / STATE)

@@ -2,7 +2,6 @@
 
 import enum
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,11 +14,11 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from configs.errors import UserError
+from configs.files import replacing, write_json
 from preprocessing import manifest as manifests
 from preprocessing.features import TIMESTAMP, USER_ID
 from serving.bundle import Bundle
-from serving.gate import REPORT
-from serving.publish import version_dir_of
+from serving.publishing import read_report, version_dir_of
 from serving.requests import UserStates, build_request, spec_of_dataset
 from serving.saved_model import SavedModel
 
@@ -106,15 +105,12 @@ def write_embeddings(
         made += 1
         console.print(f"{path.name}: {len(part.ids):,} of {count:,} {of.value}")
     done = {"of": of.value, "rows": count, "parts": len(starts), "dim": source.dim, **plan}
-    _write_json(output / DONE, done)
+    write_json(output / DONE, done)
     return {"output": str(output), "rows": count, "parts": len(starts), "written_now": made}
 
 
 def _fingerprints(version: Path) -> dict[str, Any]:
-    path = version / REPORT
-    if not path.exists():
-        raise UserError(f"--model={version}: found no {REPORT}, expected a version of ours")
-    report = json.loads(path.read_text(encoding="utf-8"))
+    report = read_report(version)
     return {n: report[n] for n in ("version", "step", "spec_fingerprint", "assets_fingerprint")}
 
 
@@ -131,7 +127,7 @@ def _require_same_plan(output: Path, plan: dict[str, Any]) -> None:
     elif any(output.iterdir()):
         raise UserError(f"--output={output}: found other files there, expected an empty directory")
     else:
-        _write_json(path, plan)
+        write_json(path, plan)
 
 
 class _Source(Protocol):
@@ -210,12 +206,5 @@ def _write(path: Path, part: Part, id_column: str) -> None:
     flat = pa.array(np.ascontiguousarray(part.vectors, np.float32).ravel())
     vectors = pa.FixedSizeListArray.from_arrays(flat, part.vectors.shape[1])
     table = pa.table({id_column: pa.array(part.ids, pa.string()), "embedding": vectors})
-    beside = path.with_name(f".{path.name}-{os.getpid()}")
-    pq.write_table(table, beside)
-    os.replace(beside, path)
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}-{os.getpid()}")
-    beside.write_text(json.dumps(value, indent=1), encoding="utf-8")
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        pq.write_table(table, beside)

@@ -16,6 +16,9 @@ _TWIN = flags.DEFINE_bool(
     "twin", False, "Also export a version without custom operations, below OUTPUT_twin."
 )
 _FORCE = flags.DEFINE_bool("force", False, "Publish a version that the gate refuses; it is logged.")
+_CANDIDATE = flags.DEFINE_string(
+    "candidate", None, "Leave it under this name for serving.gate and serving.publish, hidden."
+)
 _FORGET_REMOVED = flags.DEFINE_bool(
     "forget_removed", False, "Let items come back that serving.update removed."
 )
@@ -33,6 +36,7 @@ def main(argv: list[str]) -> dict[str, Any]:
             twin=_TWIN.value,
             force=_FORCE.value,
             forget_removed=_FORGET_REMOVED.value,
+            candidate=_CANDIDATE.value,
         ),
         console=console(),
     )

@@ -1,40 +1,44 @@
 """From a trained run to a published version: one SavedModel with both towers, catalog and index."""
 
-import json
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from rich.console import Console
 
-from configs.errors import UserError
 from configs.schema import Config, Index
-from preprocessing.features import SECONDS_PER_DAY, UNKNOWN_ITEM, DType, columns_of
+from preprocessing.features import SECONDS_PER_DAY, DType, columns_of
+from serving.assembly import Assembly
 from serving.exported import ExportedModel
-from serving.gate import CANDIDATE, LIVE, REPORT, Gate, refusal, refuse
+from serving.gating import check, word
 from serving.golden import Inputs, MakeUp, golden_requests, write_golden, write_warmup
 from serving.index import ExactSearcher
-from serving.item_store import ItemStore, ItemTable, open_items
 from serving.offline import embed_requests, tensors
 from serving.pareto import write_pareto
 from serving.portable import drop_new_attributes
-from serving.publish import building, next_version, twin_of, versions
-from serving.quality import measure, takes_features_of
+from serving.publishing import (
+    building,
+    candidate_of,
+    keep_as_candidate,
+    newest,
+    publish,
+    published,
+    read_report,
+    require_new,
+    twin_of,
+    with_twin,
+    write_report,
+)
 from serving.removed import read_removed, write_removed
-from serving.requests import Request, build_request, load_states
-from serving.saved_model import SavedModel
 from serving.signatures import ITEM_ID
-from serving.tuning import Tuning, build, recall_by_score
-from serving.versions import LoadError
-from trainer.dataset import Dataset, load_interactions
+from serving.stored_requests import stored_requests
+from serving.tuning import Tuning, build
+from trainer.dataset import Dataset
+from trainer.model import TwoTower
 from trainer.restore import restore_run
 
-_TUNING_USERS = 1_000
-_HELD_OUT_USERS = 500
 _MADE_UP_VALUES = 20  # values of each string column that made-up requests draw from
 
 
@@ -44,15 +48,18 @@ class Options:
 
     Attributes:
         version: instead of the next one.
-        twin: also write a version without custom operations, below `serving.publish.twin_of`.
+        twin: also write a version without custom operations, below `serving.publishing.twin_of`.
         force: publish what the gate refuses; the version's report says so.
         forget_removed: items that `serving.update` removed from the live version may come back.
+        candidate: leave it hidden under this name, unchecked, for `serving.gate` and
+            `serving.publish`; it has no version yet.
     """
 
     version: int | None = None
     twin: bool = False
     force: bool = False
     forget_removed: bool = False
+    candidate: str | None = None
 
 
 def export(
@@ -82,12 +89,46 @@ def export(
             then the candidate is kept aside.
     """
     options = options or Options()
+    if options.version is not None:
+        require_new(output, options.version)
+    if options.candidate is not None:
+        candidate_of(output, options.candidate)
     console.print(f"restoring {workdir}")
     config, dataset, model, step = restore_run(workdir, dataset_dir)
+    with ExitStack() as stack:
+        place = stack.enter_context(building(output))
+        if options.twin:
+            stack.enter_context(building(twin_of(output)))
+        exact = _build(place, config, dataset, model, step=step, options=options, console=console)
+        if options.candidate is not None:
+            kept = keep_as_candidate(place, options.candidate)
+            console.print(f"left {kept} for serving.gate and serving.publish")
+            return {"candidate": str(kept), **read_report(kept)}
+        verdict = check(place, config, dataset, exact, console=console)
+        word(place, verdict, force=options.force)
+        report = publish(place, version=options.version, force=options.force)
+    return published(output, report, console)
+
+
+def _build(
+    place: Path,
+    config: Config,
+    dataset: Dataset,
+    model: TwoTower,
+    *,
+    step: int,
+    options: Options,
+    console: Console,
+) -> ExportedModel:
+    """Writes the version, its twin if there is a place for one, and their report.
+
+    Returns:
+        The version with exact search.
+    """
     console.print(f"embedding {dataset.catalog.size - 1:,} items")
     day = dataset.manifest.splits.last_day
     items = model.embed_catalog(dataset.catalog.size, day=day)[1:]
-    tuning_users, held_out = _stored_requests(dataset)
+    tuning_users, _ = stored_requests(dataset)
     console.print("building the index")
     tuned = build(
         items,
@@ -96,85 +137,40 @@ def export(
         width=min(config.export.k, len(items)),
     )
     console.print(_told(tuned.chosen))
-
-    live = versions(output)[-1:]
-    removed = set()
-    if live and not options.forget_removed:
-        removed = read_removed(output / str(live[0]))
-    store = ItemStore(
-        ItemTable(
-            video_id=dataset.catalog.video_id[1:],
-            popularity=recent_positives(dataset, config.export.popularity_days)[1:],
-            removed=removed,
-        ),
-        items,
-        num_popular=2 * config.export.k,
-    )
-    looked_up = open_items(model)
-    exact = ExportedModel(
-        model, ExactSearcher(items), store, looked_up=looked_up, config=config.export
-    )
-    exported = exact
-    if tuned.chosen.kind != Index.EXACT.value:
-        exported = ExportedModel(
-            model, tuned.searcher, store, looked_up=looked_up, config=config.export
-        )
+    live = newest(place.parent)
+    removed: set[str] = set()
+    if live is not None and not options.forget_removed:
+        removed = read_removed(place.parent / str(live))
+    assembly = Assembly(config, dataset, model, items, removed=removed)
+    exact = assembly.with_index(ExactSearcher(items))
+    is_exact = tuned.chosen.kind == Index.EXACT.value
+    exported = exact if is_exact else assembly.with_index(tuned.searcher)
     make_up = _make_up(dataset)
-    version = options.version
-    if version is None:
-        version = max(next_version(output), next_version(twin_of(output)) if options.twin else 1)
-
-    with ExitStack() as stack:
-        place = stack.enter_context(building(output, version))
-        console.print("saving")
-        _save(exported, place, make_up)
-        write_pareto(place, tuned, target=config.export.recall_target)
-        write_removed(place, removed)
-        gate = Gate()
-        console.print("gate: recall, quality, golden requests in a fresh process")
-        loaded = SavedModel(place)
-        gate.recall(
-            _recall(loaded, exact, held_out),
-            target=config.export.recall_target,
-            k=tuned.chosen.width,
-        )
-        _check_quality(gate, config, dataset, loaded, output, live)
-        loaded.close()
-        gate.replay(place, max_latency_ms=config.export.max_latency_ms)
-        if options.twin:
-            twin = stack.enter_context(building(twin_of(output), version))
-            console.print("saving the twin")
-            _save(exact, twin, make_up)
-            write_removed(twin, removed)
-            gate.replay(twin, max_latency_ms=config.export.max_latency_ms, with_scann=False)
-        report = {
-            "version": version,
-            "step": step,
-            "spec_fingerprint": dataset.manifest.spec_fingerprint,
-            "assets_fingerprint": dataset.manifest.assets_fingerprint,
-            "as_of": day * SECONDS_PER_DAY,
-            # From which raw column, and how, an update makes the vectors of a text.
-            "texts": {
-                columns_of(name, text)[0].name: {
-                    "column": text.column,
-                    "encoder": text.encoder.value,
-                }
-                for name, text in dataset.spec.texts.items()
-            },
-            "id_column": dataset.spec.features[ITEM_ID].column,
-            "index": asdict(tuned.chosen),
-            "items": {"indexed": len(items), "fresh": 0, "removed": len(removed)},
-            "rebuild_share": config.export.rebuild_share,
-            "max_latency_ms": config.export.max_latency_ms,
-            "gate": gate.report(forced=options.force),
-        }
-        for each in [place, twin] if options.twin else [place]:
-            (each / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
-        if gate.problems and not options.force:
-            raise refusal(gate.problems, refuse(place, output, version, report))
-    console.print(f"published {output / str(version)}")
-    result = {"model": str(output / str(version)), **report}
-    return result | ({"twin": str(twin_of(output) / str(version))} if options.twin else {})
+    for each in with_twin(place):
+        console.print("saving" if each == place else "saving the twin")
+        _save(exported if each == place else exact, each, make_up)
+        write_removed(each, removed)
+    write_pareto(place, tuned, target=config.export.recall_target)
+    report = {
+        "beside": live,
+        "step": step,
+        "spec_fingerprint": dataset.manifest.spec_fingerprint,
+        "assets_fingerprint": dataset.manifest.assets_fingerprint,
+        "as_of": day * SECONDS_PER_DAY,
+        # From which raw column, and how, an update makes the vectors of a text.
+        "texts": {
+            columns_of(name, text)[0].name: {"column": text.column, "encoder": text.encoder.value}
+            for name, text in dataset.spec.texts.items()
+        },
+        "id_column": dataset.spec.features[ITEM_ID].column,
+        "index": asdict(tuned.chosen) | {"build_s": round(tuned.build_s, 2)},
+        "items": {"indexed": len(items), "fresh": 0, "removed": len(removed)},
+        "rebuild_share": config.export.rebuild_share,
+        "max_latency_ms": config.export.max_latency_ms,
+    }
+    for each in with_twin(place):
+        write_report(each, report)
+    return exact
 
 
 def _save(exported: ExportedModel, place: Path, make_up: MakeUp) -> None:
@@ -211,73 +207,6 @@ def _make_up(dataset: Dataset) -> MakeUp:
         values=values,
         now=dataset.manifest.splits.last_day * SECONDS_PER_DAY,
     )
-
-
-def _stored_requests(dataset: Dataset) -> tuple[Request, Request]:
-    """Requests of stored users: to tune the index on, and to measure it with."""
-    states = load_states(
-        dataset.root, dataset.manifest, dataset.spec, sample=_TUNING_USERS + _HELD_OUT_USERS
-    )
-    count = len(states.user_id)
-    if not count:
-        raise UserError(f"--dataset={dataset.root}: found no user, expected at least one")
-    request = build_request(dataset.spec, states)
-    held_out = np.arange(count) % 3 == 2 if count >= 3 else np.ones(count, bool)
-    tuning = ~held_out if count >= 3 else held_out
-    return (
-        {name: column[tuning] for name, column in request.items()},
-        {name: column[held_out] for name, column in request.items()},
-    )
-
-
-def recent_positives(dataset: Dataset, days: int) -> npt.NDArray[np.int64]:
-    """Positives of each item in the log's last `days`, 0 for all: int64 [items + 1]."""
-    positives = load_interactions(dataset, ["train", "validation", "test"])
-    recent = positives.time >= positives.end_time - days * SECONDS_PER_DAY
-    item = positives.item[recent] if days else positives.item
-    counts = np.bincount(item, minlength=dataset.catalog.size).astype(np.int64)
-    counts[UNKNOWN_ITEM] = 0
-    return counts
-
-
-def _recall(loaded: SavedModel, exact: ExportedModel, request: Request) -> float:
-    """What the saved graph finds of the lists that exact search makes of the same requests."""
-    signature = loaded.signatures["serving_default"]
-    exactly = tf.function(exact.recommend, reduce_retracing=True)
-    found, furthest = [], []
-    for start in range(0, len(next(iter(request.values()))), 128):
-        block = {name: column[start : start + 128] for name, column in request.items()}
-        answer = signature.run(*(block[name] for name in signature.input_names))
-        found.append(answer[signature.output_names.index("score")])
-        furthest.append(exactly(tensors(block))["score"].numpy()[:, -1:])
-    # Scores are dot products over the temperature: so are their rounding errors.
-    return recall_by_score(np.concatenate(found), np.concatenate(furthest), tie=1e-3)
-
-
-def _check_quality(
-    gate: Gate,
-    config: Config,
-    dataset: Dataset,
-    candidate: SavedModel,
-    output: Path,
-    live: list[int],
-) -> None:
-    contenders = {CANDIDATE: candidate}
-    other = None
-    if live:
-        problem = ""
-        try:
-            other = SavedModel(output / str(live[0]))
-            if takes_features_of(other, dataset):
-                contenders[LIVE] = other
-            else:
-                problem = "it takes other features than the dataset has"
-        except LoadError as error:  # a broken version must not keep a sound one from going live
-            problem = f"it cannot be loaded: {error}"
-        gate.checks["live"] = {"version": live[0], "not_compared": problem or None}
-    gate.quality(measure(config, dataset, contenders), margin=config.export.quality_margin)
-    if other is not None:
-        other.close()
 
 
 def _told(tuning: Tuning) -> str:

@@ -4,8 +4,6 @@ ScaNN is built with its own builder: TFRS's layer leaves out reordering and the 
 threshold, repeats items where it finds too few, and fails on catalogs smaller than its partitions.
 """
 
-import importlib
-import importlib.util
 import math
 from typing import Any, Protocol
 
@@ -15,6 +13,7 @@ import tensorflow as tf
 
 from configs.errors import UserError
 from configs.schema import Export, Index
+from serving.native_logs import scann_ops
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -105,13 +104,11 @@ class ScannSearcher(tf.Module):
     def __init__(self, items: FloatArray, *, num_leaves: int) -> None:
         """Trains the index on item vectors, float32 [n, dim]."""
         super().__init__(name="scann")
-        from scann.scann_ops.py import scann_ops
-
         self.kind = Index.PARTITIONED if num_leaves else Index.AH
         self.num_leaves = num_leaves
         self.leaves_to_search = max(1, num_leaves // 10)
         self.reorder = 0
-        builder = scann_ops.builder(items, 10, "dot_product")
+        builder = scann_ops().builder(items, 10, "dot_product")
         if num_leaves:
             builder = builder.tree(
                 num_leaves=num_leaves,
@@ -142,10 +139,8 @@ class ScannSearcher(tf.Module):
         reorder: int | tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """As `search`, with other settings than the tuned ones."""
-        from scann.scann_ops.py import scann_ops
-
         count = tf.shape(query)[0]
-        searcher = scann_ops.searcher_from_module(self.state)
+        searcher = scann_ops().searcher_from_module(self.state)
         # A partitioned index fails on a batch of none: it is asked for one, which is dropped.
         rows, scores = searcher.search_batched(
             tf.pad(query, [[0, tf.maximum(1 - count, 0)], [0, 0]]),
@@ -164,7 +159,7 @@ def size_bytes(searcher: Any) -> int:
 def scann_available() -> bool:
     """Whether ScaNN is installed and its operations load."""
     try:
-        importlib.import_module("scann.scann_ops.py.scann_ops")
+        scann_ops()
     except (ImportError, tf.errors.NotFoundError):
         return False
     return True

@@ -48,7 +48,7 @@ def _plot(path: Path, tuned: Tuned, front: Sequence[Tuning], target: float) -> N
     )
     axes.axhline(target, color="0.4", linewidth=0.8, linestyle="--")
     for each in front:
-        axes.annotate(_setting(each), (each.p50_ms, each.recall), fontsize=7, rotation=20)
+        axes.annotate(each.setting, (each.p50_ms, each.recall), fontsize=7, rotation=20)
     chosen = tuned.chosen
     axes.set_xlabel("ms for one query")
     axes.set_ylabel(f"recall@{chosen.width}")
@@ -59,8 +59,3 @@ def _plot(path: Path, tuned: Tuned, front: Sequence[Tuning], target: float) -> N
     )
     axes.legend(loc="lower right")
     figure.savefig(path, format="svg", metadata={"Date": None})
-
-
-def _setting(tuning: Tuning) -> str:
-    leaves = f"{tuning.leaves_to_search}/{tuning.num_leaves} leaves, " if tuning.num_leaves else ""
-    return f"{leaves}reorder {tuning.reorder}" if tuning.reorder else "exact"

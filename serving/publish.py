@@ -1,76 +1,27 @@
-"""Versions on disk: built where no server looks, made visible by one rename."""
+"""`python -m serving.publish`: makes a version visible that the gate has passed."""
 
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from configs.errors import UserError
+from absl import flags
 
+from configs.cli import console, run_app
+from serving.publishing import publish, published
 
-def versions(base: Path) -> list[int]:
-    """Version numbers below a model's base path, ascending: directories named by an integer."""
-    if not base.is_dir():
-        return []
-    return sorted(int(p.name) for p in base.iterdir() if p.is_dir() and p.name.isdigit())
-
-
-def version_dir_of(model: Path) -> Path:
-    """The version directory that is named, or the newest one below a base path.
-
-    Raises:
-        UserError: there is none.
-    """
-    if model.name.isdigit() and model.is_dir():
-        return model
-    found = [p for p in model.glob("*") if p.is_dir() and p.name.isdigit()]
-    if not found:
-        raise UserError(f"--model={model}: found no version, expected a model's base path")
-    return max(found, key=lambda p: int(p.name))
+_CANDIDATE = flags.DEFINE_string(
+    "candidate", None, "What serving.gate passed, or a version it refused.", required=True
+)
+_VERSION = flags.DEFINE_integer("version", None, "Instead of the newest version plus one.")
+_FORCE = flags.DEFINE_bool("force", False, "Publish what the gate refused; it is logged.")
 
 
-def next_version(base: Path) -> int:
-    """One more than the newest version, 1 for the first."""
-    found = versions(base)
-    return found[-1] + 1 if found else 1
+def main(argv: list[str]) -> dict[str, Any]:
+    """Publishes and returns the report."""
+    del argv
+    candidate = Path(_CANDIDATE.value)
+    report = publish(candidate, version=_VERSION.value, force=_FORCE.value)
+    return published(candidate.parent, report, console())
 
 
-def twin_of(base: Path) -> Path:
-    """Base path of the versions without custom operations that belong to those below `base`."""
-    return base.with_name(f"{base.name}_twin")
-
-
-@contextmanager
-def building(base: Path, version: int) -> Iterator[Path]:
-    """A hidden directory beside the versions that becomes `base/version` if all goes well.
-
-    Leftovers of builds whose process is gone are swept first.
-
-    Raises:
-        UserError: the version is there already.
-    """
-    base.mkdir(parents=True, exist_ok=True)
-    for left in base.glob(".building-*"):
-        if not _alive(int(left.name.rsplit("-", 1)[1])):
-            shutil.rmtree(left)
-    place = base / f".building-{version}-{os.getpid()}"
-    place.mkdir()
-    try:
-        yield place
-        target = base / str(version)
-        if target.exists():
-            raise UserError(f"--version: found {target} already there, expected a new version")
-        os.rename(place, target)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+if __name__ == "__main__":
+    run_app(main)

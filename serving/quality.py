@@ -31,6 +31,8 @@ FloatArray = npt.NDArray[np.float32]
 
 _ROWS_AT_ONCE = 4_096
 _MAX_QUERIES = 2_000
+# A list of most of the catalog finds nearly everything, whatever its order.
+_LARGEST_SHARE = 0.25
 POPULARITY = "popularity"
 
 
@@ -42,24 +44,29 @@ class Quality:
         part: the queries, such as `queries/test/window`; '' if the dataset has none.
         queries: how many.
         k: length of the lists.
+        items: of the catalog.
         recall: Recall@k by contender; `popularity` is one of them.
     """
 
     part: str
     queries: int
     k: int
+    items: int
     recall: Mapping[str, float]
 
 
 def measure(config: Config, dataset: Dataset, versions: Mapping[str, SavedModel]) -> Quality:
     """Recall@k of versions and of popularity on the test queries, else on the validation queries.
 
+    k is that of the exported lists, but at most a quarter of the catalog.
+
     Args:
         config: of the run.
         dataset: whose queries are asked.
         versions: by name; their `embed_item` and `embed_user` must take the dataset's features.
     """
-    k = min(config.export.k, dataset.catalog.size - 1)
+    items = dataset.catalog.size - 1
+    k = max(1, min(config.export.k, int(_LARGEST_SHARE * items)))
     for split in ("test", "validation"):
         for protocol in config.eval.protocols:
             part = f"queries/{split}/{protocol.value}"
@@ -73,8 +80,10 @@ def measure(config: Config, dataset: Dataset, versions: Mapping[str, SavedModel]
             if len(eligible.queries):
                 asked = asked.take(eligible.rows, eligible.queries)
                 recall = _recall(config, dataset, versions, asked, available, split=split, k=k)
-                return Quality(part=part, queries=len(asked.queries), k=k, recall=recall)
-    return Quality(part="", queries=0, k=k, recall={})
+                return Quality(
+                    part=part, queries=len(asked.queries), k=k, items=items, recall=recall
+                )
+    return Quality(part="", queries=0, k=k, items=items, recall={})
 
 
 def _some(asked: AskedQueries) -> AskedQueries:

@@ -20,6 +20,7 @@ from tensorflow.core.protobuf import config_pb2
 # The public tf.compat.v1.saved_model.load is the same loader with a deprecation warning.
 from tensorflow.python.saved_model import loader_impl
 
+from serving.native_logs import scann_ops
 from serving.tensor_codec import SERVABLE_DTYPES, decode_tensor
 from serving.versions import LoadError
 
@@ -32,7 +33,7 @@ _CALLER_THREAD = -1
 def _register_scann_ops() -> str:
     """Makes TensorFlow know ScaNN's ops; returns why it could not, or ''."""
     try:
-        from scann.scann_ops.py import scann_ops  # noqa: F401
+        scann_ops()
     except (ImportError, tf.errors.NotFoundError) as error:
         return f"scann cannot be imported: {error}"
     return ""

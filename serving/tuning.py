@@ -59,6 +59,14 @@ class Tuning:
     p99_ms: float
     size_bytes: int
 
+    @property
+    def setting(self) -> str:
+        """What is set, in words."""
+        if not self.reorder:
+            return "exact"
+        leaves = f"{self.leaves_to_search}/{self.num_leaves} leaves, " if self.num_leaves else ""
+        return f"{leaves}reorder {self.reorder}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuned:
@@ -68,11 +76,13 @@ class Tuned:
         searcher: a `tf.Module` that is a `serving.index.Searcher`.
         chosen: its setting.
         tried: every setting that was measured, the chosen one among them.
+        build_s: seconds that the index took to build, without the tuning.
     """
 
     searcher: Any
     chosen: Tuning
     tried: Sequence[Tuning]
+    build_s: float
 
 
 def build(items: FloatArray, queries: FloatArray, *, config: Export, width: int) -> Tuned:
@@ -90,7 +100,9 @@ def build(items: FloatArray, queries: FloatArray, *, config: Export, width: int)
         UserError: see `serving.index.kind_for`.
     """
     kind = kind_for(len(items), config)
+    begin = time.perf_counter()
     exact = ExactSearcher(items)
+    build_s = time.perf_counter() - begin
     exactly = tf.function(lambda query: exact.search(query, width), reduce_retracing=True)
     measured = functools.partial(
         Tuning, kind=kind.value, num_items=len(items), width=width, num_queries=len(queries)
@@ -106,11 +118,13 @@ def build(items: FloatArray, queries: FloatArray, *, config: Export, width: int)
             p99_ms=p99_ms,
             size_bytes=size_bytes(exact),
         )
-        return Tuned(searcher=exact, chosen=chosen, tried=[chosen])
+        return Tuned(searcher=exact, chosen=chosen, tried=[chosen], build_s=build_s)
 
     furthest = _scores(exactly, queries)[:, -1:]
     leaves = leaves_for(len(items), kind)
+    begin = time.perf_counter()
     searcher = ScannSearcher(items, num_leaves=leaves)
+    build_s = time.perf_counter() - begin
     size = size_bytes(searcher)
 
     @tf.function(reduce_retracing=True)
@@ -147,7 +161,7 @@ def build(items: FloatArray, queries: FloatArray, *, config: Export, width: int)
             break
     chosen = best_of(tried, target)
     searcher.leaves_to_search, searcher.reorder = chosen.leaves_to_search, chosen.reorder
-    return Tuned(searcher=searcher, chosen=chosen, tried=tried)
+    return Tuned(searcher=searcher, chosen=chosen, tried=tried, build_s=build_s)
 
 
 def best_of(tried: Sequence[Tuning], target: float) -> Tuning:

@@ -1,6 +1,5 @@
 """From the live version to the next, with videos added and removed: no training, no k-means."""
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,15 +15,23 @@ from configs.kinds import TextEncoder
 from preprocessing.features import TIMESTAMP
 from preprocessing.text import encoder_of
 from serving.bundle import Bundle
-from serving.gate import REPORT, Gate, refusal, refuse
+from serving.gating import word
 from serving.golden import Inputs, read_golden, write_golden
 from serving.index import scann_available
 from serving.new_videos import Input, NewVideos, read_videos
 from serving.portable import FINGERPRINT
-from serving.publish import building, next_version, version_dir_of
+from serving.publishing import (
+    building,
+    publish,
+    read_report,
+    require_new,
+    version_dir_of,
+    write_report,
+)
 from serving.removed import read_removed, write_removed
 from serving.requests import Request
 from serving.saved_model import SavedModel
+from serving.verdict import Verdict
 
 _STORE = "store"
 _VIDEOS_AT_ONCE = 4_096
@@ -86,7 +93,9 @@ def update(
         raise UserError(
             f"--model={model}: found version {live.name}, expected the newest, {newest.name}"
         )
-    report = _read_report(live)
+    if version is not None:
+        require_new(base, version)
+    report = read_report(live)
     console.print(f"reading {live}")
     bundle = Bundle(live)
     items = _Items(bundle)
@@ -105,57 +114,50 @@ def update(
         removed=gone,
         unknown=len(leaving) - len(leaving & items.ids),
     )
-    version = next_version(base) if version is None else version
-    with building(base, version) as place:
+    with building(base) as place:
         console.print("writing")
         ignored = shutil.ignore_patterns(_VARIABLES, FINGERPRINT)
         shutil.copytree(live, place, ignore=ignored, dirs_exist_ok=True)
         bundle.write(place, items.changed())
         write_removed(place, removed | leaving)
         _answer_golden(live, place)
-        console.print("gate: golden requests in a fresh process")
-        gate = Gate()
-        gate.replay(place, max_latency_ms=report["max_latency_ms"])
         share = (items.num_fresh + items.num_unlisted) / max(1, items.num_items)
         due = share >= report["rebuild_share"]
-        report |= {
-            "version": version,
-            "updated_from": int(live.name),
-            "items": {
-                "indexed": items.num_items - items.num_fresh,
-                "fresh": items.num_fresh,
-                "removed": items.num_unlisted,
+        write_report(
+            place,
+            report
+            | {
+                "beside": int(live.name),
+                "updated_from": int(live.name),
+                "items": {
+                    "indexed": items.num_items - items.num_fresh,
+                    "fresh": items.num_fresh,
+                    "removed": items.num_unlisted,
+                },
+                "rebuild_due": due,
             },
-            "rebuild_due": due,
-            "gate": gate.report(forced=force),
-        }
-        (place / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
-        if gate.problems and not force:
-            raise refusal(gate.problems, refuse(place, base, version, report))
+        )
+        console.print("gate: golden requests in a fresh process")
+        verdict = Verdict()
+        verdict.replay(place, max_latency_ms=report["max_latency_ms"])
+        word(place, verdict, force=force)
+        report = publish(place, version=version, force=force)
     if due:
         console.print(
             f"a rebuild is due: {100 * share:.0f} % of the items are fresh or removed, "
             f"from {100 * report['rebuild_share']:.0f} % on (config.export.rebuild_share) "
             "serving.export should build the index anew"
         )
-    console.print(f"published {base / str(version)}")
+    console.print(f"published {base / str(report['version'])}")
     return {
-        "model": str(base / str(version)),
-        "version": version,
+        "model": str(base / str(report["version"])),
+        "version": report["version"],
         "updated_from": int(live.name),
         **{name: getattr(change, name) for name in Change.__slots__},
         "items": report["items"],
         "rebuild_due": due,
-        "replay": gate.checks["replay"],
+        "replay": verdict.checks["replay"],
     }
-
-
-def _read_report(live: Path) -> dict[str, Any]:
-    path = live / REPORT
-    if not path.exists():
-        raise UserError(f"--model={live}: found no {REPORT}, expected a version of serving.export")
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

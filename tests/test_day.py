@@ -1,6 +1,13 @@
 """The steps of a day: each a process, resumed where it stopped. Commands here are tiny modules."""
 
 import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +15,8 @@ import pytest
 from configs.errors import UserError
 from serving.day import Step, run_day, steps_of_day
 from tests.conftest import QUIET
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -65,6 +74,60 @@ def test_two_runs_of_a_day_do_not_meet(commands: Path) -> None:
             run_day(day, steps(commands), console=QUIET)
 
 
+def test_killed_amid_a_step_the_step_dies_too_and_the_next_run_goes_on(commands: Path) -> None:
+    (commands / "waits.py").write_text(
+        "import sys, pathlib, os, time\n"
+        "root = pathlib.Path(sys.argv[1])\n"
+        "(root / 'pid').write_text(str(os.getpid())); (root / 'waiting').touch()\n"
+        "while not (root / 'go').exists(): time.sleep(0.02)\n"
+        "(root / 'made-w').touch(); print('{}')\n"
+    )
+    day = commands / "day"
+    run = (
+        "from pathlib import Path; from serving.day import Step, run_day\n"
+        "from tests.conftest import QUIET; from tests.test_day import steps\n"
+        f"root = Path({str(commands)!r})\n"
+        "waits = Step(name='w', command=['waits', str(root)], needs=[root / 'made-w'])\n"
+        "run_day(root / 'day', [*steps(root)[:1], waits], console=QUIET)\n"
+    )
+    path = os.pathsep.join([str(commands), str(ROOT)])
+    with subprocess.Popen([sys.executable, "-c", run], env=os.environ | {"PYTHONPATH": path}) as at:
+        wait_for((commands / "waiting").exists)
+        at.send_signal(signal.SIGKILL)
+    step = int((commands / "pid").read_text())
+    wait_for(lambda: not Path(f"/proc/{step}").exists())
+    (commands / "go").touch()
+    waits = Step(name="w", command=["waits", str(commands)], needs=[commands / "made-w"])
+    summary = run_day(day, [*steps(commands)[:1], waits], console=QUIET)
+    assert ran(commands) == "a"
+    assert [summary[n]["resumed"] for n in "aw"] == [True, False]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_what_a_later_step_takes_away_is_not_missed(commands: Path) -> None:
+    """As a candidate that is published; killed after that, the last step is asked again."""
+    first, second, third = steps(commands)
+    chain = [replace(first, until="b"), second, third]
+    run_day(commands / "day", chain, console=QUIET)
+    (commands / "made-a").unlink()
+    run_day(commands / "day", chain, console=QUIET)
+    assert ran(commands) == "abc"
+    # Refused by the later step, it is made anew.
+    (commands / "made-b").unlink()
+    (commands / "broken-b").touch()
+    with pytest.raises(UserError, match="b: the disk is full"):
+        run_day(commands / "day", chain, console=QUIET)
+    (commands / "broken-b").unlink()
+    run_day(commands / "day", chain, console=QUIET)
+    assert ran(commands) == "abcb" + "abc"
+
+
 def test_the_real_steps_hand_on_what_they_make(tmp_path: Path) -> None:
     made = steps_of_day(
         tmp_path,
@@ -73,8 +136,14 @@ def test_the_real_steps_hand_on_what_they_make(tmp_path: Path) -> None:
         config_flags=["--config=C"],
         export_flags=["--twin"],
     )
-    assert [s.command[0] for s in made] == ["preprocessing.run", "trainer.task", "serving.export"]
+    assert [s.command[0] for s in made] == [
+        *("preprocessing.run", "trainer.task"),
+        *("serving.export", "serving.gate", "serving.publish"),
+    ]
     assert f"--output={tmp_path / 'dataset'}" in made[0].command
     assert f"--dataset={tmp_path / 'dataset'}" in made[1].command
     assert f"--workdir={tmp_path / 'train'}" in made[2].command and "--twin" in made[2].command
+    candidate = tmp_path / "models" / f".candidate-{tmp_path.name}"
+    assert f"--candidate={candidate}" in made[3].command and made[3].needs == [candidate]
+    assert f"--candidate={candidate}" in made[4].command
     assert not any(flag.startswith("--users") for flag in made[0].command)

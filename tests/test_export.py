@@ -9,11 +9,11 @@ from tensorflow.python.tools import saved_model_utils
 
 from configs.errors import UserError
 from configs.schema import Export, Index
-from serving.exporter import export, recent_positives
-from serving.gate import REPORT
+from serving.assembly import recent_positives
+from serving.exporter import export
 from serving.index import kind_for
 from serving.pareto import PARETO_JSON, PARETO_PLOT, pareto_front
-from serving.publish import building, next_version, versions
+from serving.publishing import REPORT
 from serving.quality import embed, raw_items
 from serving.requests import build_request, empty_request, load_states
 from serving.saved_model import SavedModel
@@ -79,23 +79,6 @@ def test_index_reaches_its_recall_before_and_after_saving(kind: Index, tmp_path:
     loaded = tf.saved_model.load(str(tmp_path / "m"))
     again, _ = loaded.search(tf.constant(queries))
     np.testing.assert_array_equal(again, rows)
-
-
-def test_version_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    base = tmp_path / "model"
-    with pytest.raises(RuntimeError), building(base, 1) as place:
-        (place / "half").write_text("written")
-        assert versions(base) == []
-        raise RuntimeError
-    assert list(base.iterdir()) == []
-    with building(base, 7) as place:
-        (place / "whole").write_text("written")
-    assert versions(base) == [7] and next_version(base) == 8
-    with pytest.raises(UserError, match="already there"), building(base, 7):
-        pass
-    (base / "notes").mkdir()
-    (base / "0009").mkdir()
-    assert versions(base) == [7, 9]
 
 
 def test_report_names_the_index_and_what_the_gate_found(model_base_path: Path) -> None:

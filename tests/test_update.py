@@ -17,9 +17,8 @@ import tensorflow as tf
 from configs.errors import UserError
 from preprocessing.contract import tables_of
 from serving.exporter import export
-from serving.gate import REPORT
 from serving.new_videos import Input, read_videos
-from serving.publish import versions
+from serving.publishing import REPORT, versions
 from serving.quality import embed, raw_items
 from serving.requests import empty_request
 from serving.saved_model import SavedModel
@@ -178,7 +177,7 @@ def test_removed_videos_never_come_back(
         ask(model, "similar_items", item_id=of("fresh-1"))
     model.close()
     # Nor with the next export.
-    monkeypatch.setattr("serving.gate.run_replay", passing_replay)
+    monkeypatch.setattr("serving.verdict.run_replay", passing_replay)
     again = tmp_path / "m"
     shutil.copytree(base / "3", again / "3")
     result = export(workdir, again, console=QUIET)
@@ -188,7 +187,7 @@ def test_removed_videos_never_come_back(
 def test_rebuild_is_due_from_a_share_on(
     base: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.gate.run_replay", passing_replay)
+    monkeypatch.setattr("serving.verdict.run_replay", passing_replay)
     copy = tmp_path / "m"
     shutil.copytree(base / "3", copy / "3")
     rows = [r | {"video_id": f"later-{i}"} for i, r in enumerate(videos(dataset, 10))]

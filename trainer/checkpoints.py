@@ -5,7 +5,6 @@ tools that look for it, and never read: with it gone `tf.train.latest_checkpoint
 and `CheckpointManager` raises on a corrupt newest checkpoint instead of taking the one before.
 """
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from configs.errors import UserError
+from configs.files import write_text
 
 CHECKPOINTS = "checkpoints"
 """Directory below a run's."""
@@ -142,6 +142,4 @@ def _write_state_file(directory: Path, steps: list[int]) -> None:
     """TensorFlow's CheckpointState, as text."""
     lines = [f'all_model_checkpoint_paths: "{path_of(directory, s).name}"' for s in steps]
     lines.insert(0, f'model_checkpoint_path: "{path_of(directory, steps[-1]).name}"')
-    beside = directory / f".{_STATE_FILE}.{os.getpid()}"
-    beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(beside, directory / _STATE_FILE)
+    write_text(directory / _STATE_FILE, "\n".join(lines) + "\n")

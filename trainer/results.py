@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from configs.files import write_json
 from configs.schema import Config
 from trainer.dataset import Dataset
 from trainer.evaluation import evaluate
@@ -14,7 +15,7 @@ from trainer.report.curves import read_curves
 from trainer.report.page import write_report
 from trainer.retrieval import Scorer
 from trainer.tables import print_tables
-from trainer.workdir import METRICS_FILE, REPORT_FILE, write_json
+from trainer.workdir import METRICS_FILE, REPORT_FILE
 
 
 def evaluate_and_write(

@@ -1,12 +1,10 @@
 """The directory of a run: which run it belongs to, and how it ended."""
 
 import json
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from configs.errors import UserError
+from configs.files import write_json
 from configs.schema import Config
 from configs.serialization import to_dict
 from preprocessing.features import differences
@@ -74,10 +72,3 @@ def require_not_failed(work: Path) -> None:
     if path.exists():
         error = json.loads(path.read_text(encoding="utf-8"))["error"]
         raise UserError(f"--workdir={work}: its training failed: {error}")
-
-
-def write_json(path: Path, body: Mapping[str, Any]) -> None:
-    """Writes a file in one rename."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(body, indent=1, allow_nan=False), encoding="utf-8")
-    os.replace(beside, path)

@@ -4,7 +4,6 @@ Titles, categories and ids come from logs, which anybody may have written to: th
 all text, and the page's own policy forbids scripts and whatever is not in the file.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from configs.errors import UserError
+from configs.files import write_text
 from configs.schema import Describe
 from preprocessing.description import plots
 from preprocessing.description.comparison import Comparison, flat_counters
@@ -65,12 +65,9 @@ def write(page: str, path: Path) -> None:
     Raises:
         UserError: the path cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(page, encoding="utf-8")
-        os.replace(beside, path)
+        write_text(path, page)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise UserError(f"--output: {path} cannot be written: {error}") from None
 
 

@@ -177,7 +177,7 @@ def write_short_video(logs: ShortVideoLogs, directory: Path) -> None:
     }
     words = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(3,)))
     for name, columns in (
-        ("videos", {"video_id": video_id, **_videos(config, logs.platform.catalog, words)}),
+        ("videos", {"video_id": video_id, **video_columns(config, logs.platform.catalog, words)}),
         ("users", {"user_id": user_id, **_users(logs.platform.population)}),
         ("truth", truth),
     ):
@@ -212,9 +212,10 @@ def _events(
     )
 
 
-def _videos(
+def video_columns(
     config: ShortVideoSimulation, catalog: Catalog, rng: np.random.Generator
 ) -> dict[str, Any]:
+    """Columns of the videos table but `video_id`, in the order of the catalog."""
     titles, tags = make_titles_and_tags(catalog, rng)
     return {
         "creator_id": names("c", config.creators).take(pa.array(catalog.creator)),

@@ -1,6 +1,5 @@
 """What stands on the page of an evaluation."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from configs.evaluation import HEADLINE, METRICS
+from configs.files import write_text
 from trainer.report.curves import Curve
 from trainer.report.plots import PALETTE, curve, metric_at_k, slice_bars
 
@@ -32,9 +32,7 @@ def write_report(
         curves: of training, by TensorBoard tag; may be empty.
         max_item_cosine: the mean cosine of items above which a model has collapsed.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(render(metrics, curves, max_item_cosine=max_item_cosine), encoding="utf-8")
-    os.replace(beside, path)
+    write_text(path, render(metrics, curves, max_item_cosine=max_item_cosine))
 
 
 def render(

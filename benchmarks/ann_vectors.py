@@ -1,0 +1,96 @@
+"""Vectors to index: an item tower's over a simulated catalog, and those of the users who ask."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+
+from benchmarks.ann_peers import FloatArray
+from configs import default
+from configs.simulation import ShortVideoSimulation
+from preprocessing.job import preprocess
+from preprocessing.simulate import simulate
+from preprocessing.simulation.catalog import make_catalog
+from preprocessing.simulation.output import names, write_table
+from preprocessing.simulation.short_video import video_columns
+from serving.offline import embed_requests
+from serving.requests import build_request, load_states
+from trainer.restore import restore_run
+from trainer.train import train_and_evaluate
+
+_VIDEOS_PER_CREATOR = 50
+
+
+def vectors(
+    root: Path, *, items: int, queries: int, console: Console
+) -> tuple[FloatArray, FloatArray]:
+    """Trains the default towers on a simulated log for an epoch, and embeds the whole catalog.
+
+    The log is the default one; videos beyond those it is about are drawn in the same way and were
+    met by nobody, as most of a large catalog. Stages are kept below `root`; those that are there
+    are not made again.
+
+    Args:
+        root: of one number of items.
+        items: videos of the catalog.
+        queries: users; fewer if the log has fewer.
+        console: for progress.
+
+    Returns:
+        Item vectors float32 [items, dim] and user vectors float32 [queries, dim].
+    """
+    item_path, query_path = root / "items.npy", root / f"queries-{queries}.npy"
+    if not (item_path.exists() and query_path.exists()):
+        _make(root, item_path, query_path, items=items, queries=queries, console=console)
+    return np.load(item_path), np.load(query_path)
+
+
+def _make(
+    root: Path, item_path: Path, query_path: Path, *, items: int, queries: int, console: Console
+) -> None:
+    config = default.get_config()
+    simulation = config.simulation
+    assert isinstance(simulation, ShortVideoSimulation)
+    simulation.videos = min(items, simulation.videos)
+    config.train.epochs, config.eval.protocols = 1, ()
+    config.validate()
+    logs, dataset_dir, run = root / "logs", root / "dataset", root / "run"
+    if not (dataset_dir / "manifest.json").exists():
+        if not logs.exists():
+            simulate(simulation, output=str(logs), display=console, split=config.data.split)
+        _write_videos(root / "videos", logs, simulation, items=items)
+        tables = {
+            "events": str(logs / "events"),
+            "videos": str(root / "videos"),
+            "users": str(logs / "users.parquet"),
+        }
+        preprocess(config, tables=tables, output=dataset_dir, display=console)
+    if not (run / "metrics.json").exists():
+        train_and_evaluate(config, dataset_dir, run, console=console)
+    _, dataset, model, _ = restore_run(run)
+    console.print(f"embedding {dataset.catalog.size - 1:,} items")
+    day = dataset.manifest.splits.last_day
+    states = load_states(dataset.root, dataset.manifest, dataset.spec, sample=queries)
+    np.save(query_path, embed_requests(model, dataset, build_request(dataset.spec, states)))
+    np.save(item_path, model.embed_catalog(dataset.catalog.size, day=day)[1:])
+
+
+def _write_videos(
+    directory: Path, logs: Path, simulation: ShortVideoSimulation, *, items: int
+) -> None:
+    """The log's videos, and a tail drawn in the same way that nobody has met yet."""
+    directory.mkdir(exist_ok=True)
+    shutil.copy(logs / "videos.parquet", directory / "met.parquet")
+    tail = dataclasses.replace(
+        simulation,
+        videos=items - simulation.videos,
+        creators=max(simulation.creators, items // _VIDEOS_PER_CREATOR),
+    )
+    if tail.videos:
+        rng = np.random.default_rng(1)
+        columns = video_columns(tail, make_catalog(tail, rng), rng)
+        table = pa.table({"video_id": names("tail", tail.videos), **columns})
+        write_table(table, directory / "tail", tail.format)

@@ -1,0 +1,33 @@
+"""Commands of the package end with their own lines alone: neither TensorFlow's nor ScaNN's."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from serving.native_logs import TENSORFLOW, errors_only
+
+BUILD = """
+import numpy as np, tensorflow as tf
+from serving.index import ScannSearcher
+vectors = np.random.default_rng(0).normal(size=(2_000, 16)).astype(np.float32)
+searcher = ScannSearcher(vectors, num_leaves=20)
+if {fails}:
+    tf.raw_ops.Assert(condition=False, data=["the operation failed"])
+"""
+
+
+def said(fails: bool) -> str:
+    code = BUILD.format(fails=fails)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert (done.returncode != 0) == fails
+    return done.stderr
+
+
+def test_scann_builds_without_a_word_and_errors_are_heard() -> None:
+    assert said(fails=False) == ""
+    assert "the operation failed" in said(fails=True)
+
+
+def test_the_function_is_where_this_release_has_it(tmp_path: Path) -> None:
+    assert errors_only(TENSORFLOW)
+    assert not errors_only(tmp_path / "no.so")
