@@ -141,18 +141,18 @@ def measure(
             found = np.concatenate([search(batch) for batch in batches(asked, BATCH)])
             recall[each.name, setting] = recall_of(found, items, asked, furthest)
     with one_core():
-        for number in range(rounds + 1):
-            out.print(f"round {number} of {rounds}" if number else "first look")
+        for number in range(-1, rounds + 1):
+            out.print(f"round {number} of {rounds}" if number > 0 else "a first look")
             for each in systems:
                 for setting, search in each.settings.items():
                     at = each.name, setting
-                    if number and at not in qps:
+                    if number > 0 and at not in qps:
                         continue
                     begin = time.perf_counter()
                     done = sum(len(search(batch)) for batch in batches(asked, BATCH))
                     qps.setdefault(at, []).append(done / (time.perf_counter() - begin))
-            if not number:
-                points = {at: (at[0], recall[at], speed) for at, (speed,) in qps.items()}
+            if number == 0:
+                points = {at: (at[0], recall[at], max(looked)) for at, looked in qps.items()}
                 qps = {at: [] for at in points if is_worth_a_look(points[at], points.values())}
     table = Table(title=f"{len(items):,} × {items.shape[1]}, batches of {BATCH}, one core")
     for header in ("system", "setting", f"recall@{WIDTH}", "QPS", "least", "most"):

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 from rich.console import Console
 
+from configs.kinds import Entity
 from configs.schema import Config, Index
 from preprocessing.features import SECONDS_PER_DAY, DType, columns_of
 from serving.assembly import Assembly
@@ -162,6 +163,14 @@ def _build(
             columns_of(name, text)[0].name: {"column": text.column, "encoder": text.encoder.value}
             for name, text in dataset.spec.texts.items()
         },
+        # Raw columns of items that are times, and the last that an update takes.
+        "times": sorted(
+            column.name
+            for name, feature in dataset.spec.of(Entity.ITEM)
+            for column in columns_of(name, feature)
+            if column.dtype is DType.INT64 and column not in dataset.spec.statistic_columns
+        ),
+        "max_timestamp": config.data.max_timestamp,
         "id_column": dataset.spec.features[ITEM_ID].column,
         "index": asdict(tuned.chosen) | {"build_s": round(tuned.build_s, 2)},
         "items": {"indexed": len(items), "fresh": 0, "removed": len(removed)},

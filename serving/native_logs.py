@@ -30,6 +30,7 @@ def errors_only(library: Path) -> bool:
     return True
 
 
+@tf.autograph.experimental.do_not_convert
 def scann_ops() -> Any:
     """ScaNN's TensorFlow operations, registered, with errors alone in its log.
 

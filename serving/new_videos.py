@@ -21,10 +21,12 @@ class Input:
     Attributes:
         dtype: `int64`, `float32` or `string`.
         shape: less the batch: () for a scalar, (length,) for a vector, (None,) for a list.
+        latest: of an input that is a time, the last UTC second that it may be.
     """
 
     dtype: str
     shape: tuple[int | None, ...]
+    latest: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,9 @@ def _value(expected: Input, value: Any) -> Any:
     if value is None:
         # As `preprocessing.features.default_of`.
         return {"string": b"", "int64": 0, "float32": -1.0}[expected.dtype]
-    return _scalar(expected.dtype, value)
+    found = _scalar(expected.dtype, value)
+    is_out = found is not None and expected.latest is not None and not 0 <= found <= expected.latest
+    return None if is_out else found
 
 
 def _scalar(dtype: str, value: Any) -> Any:
@@ -144,7 +148,9 @@ def _seconds(text: str) -> int | None:
 
 
 def _expected(expected: Input) -> str:
-    one = {"string": "a string", "int64": "an integer or a time", "float32": "a number"}
+    if expected.latest is not None:
+        return f"a time or UTC seconds, 0 to {expected.latest} (config.data.max_timestamp)"
+    one = {"string": "a string", "int64": "an integer", "float32": "a number"}
     if expected.shape == (None,):
         return f"a list, each {one[expected.dtype]}"
     if expected.shape:

@@ -273,7 +273,11 @@ def _embed(
     loaded = tf.saved_model.load(str(live))
     _, structured = loaded.signatures["embed_item"].structured_input_signature
     inputs = {
-        name: Input(dtype=spec.dtype.name, shape=tuple(spec.shape.as_list()[1:]))
+        name: Input(
+            dtype=spec.dtype.name,
+            shape=tuple(spec.shape.as_list()[1:]),
+            latest=report["max_timestamp"] if name in report["times"] else None,
+        )
         for name, spec in structured.items()
     }
     texts = report["texts"]
@@ -285,9 +289,8 @@ def _embed(
     out = [v in kept_out for v in new.video_id]
     chosen = [i for i, (k, o) in enumerate(zip(known, out, strict=True)) if not k and not o]
     console.print(f"embedding {len(chosen):,} videos")
-    # Ages are as of the export, or as of the newest upload if that is later.
-    uploads = [raw.max(initial=0) for name, raw in new.raw.items() if name == "upload_time"]
-    now = max([report["as_of"], *map(int, uploads)])
+    # Ages are as of the export, or of the video's own upload if that is later.
+    now = np.maximum(report["as_of"], new.raw.get("upload_time", np.zeros(len(known), np.int64)))
     blocks = []
     for start in range(0, max(1, len(chosen)), _VIDEOS_AT_ONCE):
         rows = chosen[start : start + _VIDEOS_AT_ONCE]
@@ -299,7 +302,7 @@ def _embed(
             )
             for name, column in raw_columns.items()
         }
-        raw[TIMESTAMP] = tf.fill([len(rows)], tf.constant(now, tf.int64))
+        raw[TIMESTAMP] = tf.constant(now[rows], tf.int64)
         blocks.append({name: v.numpy() for name, v in loaded.fresh_items(raw).items()})
     values = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     return new, _Rows(

@@ -1,5 +1,6 @@
 """Item statistics are of the row's day for each of its candidates, and of the split's for all."""
 
+import copy
 import random
 from pathlib import Path
 from typing import Any
@@ -206,3 +207,10 @@ def test_the_gate_compares_versions_as_of_the_split(
     for name, counts in positives(dataset, item, day).items():
         np.testing.assert_array_equal(items[name], counts)
     assert set(asked["embed_user"]["timestamp"]) == {SPLIT_DAY["test"] * DAY_S}
+
+    # A list of the whole catalog would find everything: shorter ones are compared.
+    long = copy.deepcopy(config)
+    long.export.k = dataset.catalog.size
+    found = quality.measure(long, dataset, {"candidate": None})  # type: ignore[dict-item]
+    assert found.k == (dataset.catalog.size - 1) // 4 and found.items == dataset.catalog.size - 1
+    assert all(0 < recall < 1 for recall in found.recall.values())

@@ -8,13 +8,15 @@ import tensorflow as tf
 from tensorflow.python.tools import saved_model_utils
 
 from configs.errors import UserError
-from configs.schema import Export, Index
+from configs.schema import Config, Export, Index
 from serving.assembly import recent_positives
 from serving.exporter import export
+from serving.golden import MakeUp
 from serving.index import kind_for
 from serving.pareto import PARETO_JSON, PARETO_PLOT, pareto_front
 from serving.publishing import REPORT
 from serving.quality import embed, raw_items
+from serving.replay import broken_clauses
 from serving.requests import build_request, empty_request, load_states
 from serving.saved_model import SavedModel
 from serving.tuning import Tuning, best_of, build, mean_overlap
@@ -189,6 +191,27 @@ def test_excluded_items_and_history_are_left_out(served: SavedModel, dataset: Da
         assert set(after[row]).isdisjoint(excluded[row])
         history = {v.encode() for v in request["history_item_id"][row] if v}
         assert set(after[row]).isdisjoint(history)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 512])
+@pytest.mark.parametrize(
+    "name", ["serving_default", "recommend_examples", "recommend_excluding", "similar_items"]
+)
+def test_every_signature_keeps_the_list_contract(
+    served: SavedModel, dataset: Dataset, config: Config, name: str, batch: int
+) -> None:
+    make_up = MakeUp(
+        spec=dataset.spec, video_id=dataset.catalog.video_id[1:], values={}, now=1_800_000_000
+    )
+    inputs = make_up.of_signature(name, batch, seed=7)
+    signature = served.signatures[name]
+    found = signature.run(*(inputs[n] for n in signature.input_names))
+    outputs = dict(zip(signature.output_names, found, strict=True))
+    assert outputs["item_id"].shape == outputs["score"].shape == (batch, config.export.k)
+    assert broken_clauses(inputs, outputs) == []
+    assert (outputs["item_id"] != b"").all()  # the catalog has items enough
+    for row, history in zip(outputs["item_id"], inputs.get("history_item_id", ()), strict=False):
+        assert set(row).isdisjoint(history)
 
 
 def test_history_longer_than_the_model_reads(served: SavedModel, dataset: Dataset) -> None:

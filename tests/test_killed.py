@@ -15,7 +15,7 @@ from trainer.checkpoints import CHECKPOINTS, steps_in
 from trainer.workdir import METRICS_FILE
 
 ROOT = Path(__file__).parents[1]
-STOPS_WITHIN_S = 30
+STOPS_WITHIN_S = 120  # seconds of a step and of saving, many times over
 
 
 def recall(run: Path) -> float:
@@ -25,6 +25,7 @@ def recall(run: Path) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 def test_killed_then_stopped_then_finished_equals_unbroken(
     dataset_dir: Path, workdir: Path, tmp_path: Path
 ) -> None:

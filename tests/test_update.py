@@ -17,6 +17,7 @@ import tensorflow as tf
 from configs.errors import UserError
 from preprocessing.contract import tables_of
 from serving.exporter import export
+from serving.golden import GOLDEN_FILE
 from serving.new_videos import Input, read_videos
 from serving.publishing import REPORT, versions
 from serving.quality import embed, raw_items
@@ -116,7 +117,7 @@ def test_fresh_videos_come_where_their_vectors_say(base: Path, dataset: Dataset)
     raw |= {c.name: np.zeros(25, np.int64) for c in dataset.spec.statistic_columns}
     raw["video_id"] = of(*(f"fresh-{i}" for i in range(1, 26)))
     as_of = json.loads((base / "1" / REPORT).read_text())["as_of"]
-    raw["timestamp"] = np.full(25, max(as_of, raw["upload_time"].max()), np.int64)
+    raw["timestamp"] = np.maximum(as_of, raw["upload_time"])
     fresh = embed(old, "embed_item", raw)
     rng = np.random.default_rng(0)
     ids = of(*dataset.catalog.video_id[1:])
@@ -204,7 +205,10 @@ def test_rebuild_is_due_from_a_share_on(
         ("[1]", "line 2: found list, expected an object"),
         ('{"size": 3}', "line 2: found no video_id"),
         ('{"video_id": "x", "size": "big"}', "line 2: size: found 'big', expected a number"),
-        ('{"video_id": "x", "upload_time": "noon"}', "upload_time: found 'noon', expected an int"),
+        ('{"video_id": "x", "upload_time": "noon"}', "upload_time: found 'noon', expected a time"),
+        ('{"video_id": "x", "upload_time": 2000000001}', "line 2: upload_time: found 2000000001,"),
+        ('{"video_id": "x", "upload_time": "2100-01-01"}', "expected a time .*0 to 2000000000 "),
+        ('{"video_id": "x", "upload_time": -1}', "upload_time: found -1, expected a time"),
         ('{"video_id": "x", "vector": [1]}', "vector: found .*, expected a list of 2"),
         ('{"video_id": "x", "tags": "a"}', "tags: found 'a', expected a list, each a string"),
     ],
@@ -213,7 +217,7 @@ def test_wrong_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
     inputs = {
         "video_id": Input(dtype="string", shape=()),
         "size": Input(dtype="float32", shape=()),
-        "upload_time": Input(dtype="int64", shape=()),
+        "upload_time": Input(dtype="int64", shape=(), latest=2_000_000_000),
         "vector": Input(dtype="float32", shape=(2,)),
         "tags": Input(dtype="string", shape=(None,)),
         "timestamp": Input(dtype="int64", shape=()),
@@ -235,29 +239,36 @@ def test_update_refuses_what_is_no_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("command", ["export", "update"])
 def test_killed_at_any_moment_nothing_is_visible(
     command: str, base: Path, workdir: Path, tmp_path: Path
 ) -> None:
     model = tmp_path / "m"
     shutil.copytree(base / "1", model / "1")
+    before = sorted(p.name for p in (model / "1").rglob("*"))
     flags = {
         "export": [f"--workdir={workdir}", f"--output={model}"],
         "update": [f"--model={model}", f"--remove={write_videos(tmp_path / 'r', [])}"],
     }[command]
-    for after_s in (0.0, 0.3, 1.0, 3.0):
+    # From nothing written yet to all but the gate's last word, which takes a process of its own.
+    for written in ("", "variables", str(GOLDEN_FILE), str(REPORT)):
         with subprocess.Popen(
             [sys.executable, "-m", f"serving.{command}", *flags],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=os.environ,
         ) as process:
-            while process.poll() is None and not list(model.glob(".building-*")):
-                time.sleep(0.02)
-            time.sleep(after_s)
+            while not any((p / written).exists() for p in model.glob(f".building-{process.pid}")):
+                assert process.poll() is None, "ended before it could be killed"
+                time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
         assert versions(model) == [1]
-        assert list((model / "1").iterdir())
+        assert sorted(p.name for p in (model / "1").rglob("*")) == before
+    subprocess.run([sys.executable, "-m", f"serving.{command}", *flags, "--json"], check=True)
+    assert versions(model) == [1, 2]
+    assert not list(model.glob(".building-*"))
 
 
 def test_only_the_newest_version_is_updated(base: Path) -> None:
