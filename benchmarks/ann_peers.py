@@ -149,14 +149,14 @@ def pybind_scann(
         builder = builder.tree(
             num_leaves=num_leaves,
             num_leaves_to_search=leaves_to_search,
-            training_sample_size=index.TRAINING_SAMPLE,
-            quantize_centroids=True,
+            training_sample_size=index.PARTITION_SAMPLE,
+            quantize_centroids=index.QUANTIZED_CENTROIDS,
         )
     searcher = (
         builder.score_ah(
             index.DIMENSIONS_PER_BLOCK,
             anisotropic_quantization_threshold=index.ANISOTROPIC_THRESHOLD,
-            training_sample_size=index.TRAINING_SAMPLE,
+            training_sample_size=index.CODEBOOK_SAMPLE,
         )
         .reorder(reorder)
         .build()

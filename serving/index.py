@@ -18,10 +18,15 @@ from serving.native_logs import scann_ops
 FloatArray = npt.NDArray[np.float32]
 
 # Source: ScaNN's documentation, "algorithms and configuration": two dimensions a block, an
-# anisotropic threshold of 0.2 for unit vectors, and about sqrt(n) partitions.
+# anisotropic threshold of 0.2 for unit vectors, and partitions of the order of sqrt(n).
 DIMENSIONS_PER_BLOCK = 2
 ANISOTROPIC_THRESHOLD = 0.2
-TRAINING_SAMPLE = 100_000
+# Measured on a million vectors of an item tower (docs/adr/0004): trained towers crowd vectors
+# together, and fewer partitions, or centroids as bytes, send queries to the wrong ones.
+PARTITIONS_PER_SQRT = 2
+QUANTIZED_CENTROIDS = False
+PARTITION_SAMPLE = 200_000
+CODEBOOK_SAMPLE = 100_000
 # An exact search of a batch holds at most so many scores (64 MiB) at once.
 _SCORES_AT_ONCE = 1 << 24
 
@@ -113,13 +118,13 @@ class ScannSearcher(tf.Module):
             builder = builder.tree(
                 num_leaves=num_leaves,
                 num_leaves_to_search=self.leaves_to_search,
-                training_sample_size=TRAINING_SAMPLE,
-                quantize_centroids=True,
+                training_sample_size=PARTITION_SAMPLE,
+                quantize_centroids=QUANTIZED_CENTROIDS,
             )
         builder = builder.score_ah(
             DIMENSIONS_PER_BLOCK,
             anisotropic_quantization_threshold=ANISOTROPIC_THRESHOLD,
-            training_sample_size=TRAINING_SAMPLE,
+            training_sample_size=CODEBOOK_SAMPLE,
         ).reorder(1_000)
         self.state = builder.build().serialize_to_module()
         self.vectors = self.state.dataset  # what reordering scores exactly with
@@ -141,14 +146,24 @@ class ScannSearcher(tf.Module):
         """As `search`, with other settings than the tuned ones."""
         count = tf.shape(query)[0]
         searcher = scann_ops().searcher_from_module(self.state)
-        # A partitioned index fails on a batch of none: it is asked for one, which is dropped.
-        rows, scores = searcher.search_batched(
-            tf.pad(query, [[0, tf.maximum(1 - count, 0)], [0, 0]]),
-            final_num_neighbors=width,
-            pre_reorder_num_neighbors=tf.maximum(reorder, width),
-            leaves_to_search=leaves_to_search if self.num_leaves else None,
-        )
-        return rows[:count], scores[:count]
+        asked = {
+            "final_num_neighbors": width,
+            "pre_reorder_num_neighbors": tf.maximum(reorder, width),
+            "leaves_to_search": leaves_to_search if self.num_leaves else None,
+        }
+
+        def alone() -> tuple[tf.Tensor, tf.Tensor]:
+            rows, scores = searcher.search(query[0], **asked)
+            return rows[tf.newaxis], scores[tf.newaxis]
+
+        def together() -> tuple[tf.Tensor, tf.Tensor]:
+            # A partitioned index fails on a batch of none: it is asked for one, which is dropped.
+            padded = tf.pad(query, [[0, tf.maximum(1 - count, 0)], [0, 0]])
+            rows, scores = searcher.search_batched(padded, **asked)
+            return rows[:count], scores[:count]
+
+        # The same answer either way, and one query is the sooner answered.
+        return tf.cond(tf.equal(count, 1), alone, together)
 
 
 def size_bytes(searcher: Any) -> int:
@@ -184,5 +199,7 @@ def kind_for(num_items: int, config: Export) -> Index:
 
 
 def leaves_for(num_items: int, kind: Index) -> int:
-    """How many partitions: about the square root of the number of items, 0 for none."""
-    return round(math.sqrt(num_items)) if kind is Index.PARTITIONED else 0
+    """How many partitions: about twice the square root of the number of items, 0 for none."""
+    if kind is not Index.PARTITIONED:
+        return 0
+    return max(1, min(round(PARTITIONS_PER_SQRT * math.sqrt(num_items)), num_items))
