@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from configs.errors import UserError
 from configs.schema import Export, Index
-from serving.native_logs import scann_ops
+from serving.cpp_logs import scann_ops
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -109,11 +109,12 @@ class ScannSearcher(tf.Module):
     def __init__(self, items: FloatArray, *, num_leaves: int) -> None:
         """Trains the index on item vectors, float32 [n, dim]."""
         super().__init__(name="scann")
+        self._ops = scann_ops()
         self.kind = Index.PARTITIONED if num_leaves else Index.AH
         self.num_leaves = num_leaves
         self.leaves_to_search = max(1, num_leaves // 10)
         self.reorder = 0
-        builder = scann_ops().builder(items, 10, "dot_product")
+        builder = self._ops.builder(items, 10, "dot_product")
         if num_leaves:
             builder = builder.tree(
                 num_leaves=num_leaves,
@@ -145,7 +146,7 @@ class ScannSearcher(tf.Module):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """As `search`, with other settings than the tuned ones."""
         count = tf.shape(query)[0]
-        searcher = scann_ops().searcher_from_module(self.state)
+        searcher = self._ops.searcher_from_module(self.state)
         asked = {
             "final_num_neighbors": width,
             "pre_reorder_num_neighbors": tf.maximum(reorder, width),

@@ -20,7 +20,7 @@ from tensorflow.core.protobuf import config_pb2
 # The public tf.compat.v1.saved_model.load is the same loader with a deprecation warning.
 from tensorflow.python.saved_model import loader_impl
 
-from serving.native_logs import scann_ops
+from serving.cpp_logs import scann_ops
 from serving.tensor_codec import SERVABLE_DTYPES, decode_tensor
 from serving.versions import LoadError
 

@@ -15,6 +15,7 @@ from configs.kinds import TextEncoder
 from preprocessing.features import TIMESTAMP
 from preprocessing.text import encoder_of
 from serving.bundle import Bundle
+from serving.cpp_logs import only_errors
 from serving.gating import word
 from serving.golden import Inputs, read_golden, write_golden
 from serving.index import scann_available
@@ -270,6 +271,7 @@ def _embed(
     """Reads the videos to add and runs those that are new through the exported item tower."""
     if report["index"]["kind"] != "exact" and not scann_available():
         raise UserError(f"--model={live}: its index needs scann, which cannot be imported")
+    only_errors()
     loaded = tf.saved_model.load(str(live))
     _, structured = loaded.signatures["embed_item"].structured_input_signature
     inputs = {
