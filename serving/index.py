@@ -26,7 +26,8 @@ ANISOTROPIC_THRESHOLD = 0.2
 PARTITIONS_PER_SQRT = 2
 QUANTIZED_CENTROIDS = False
 PARTITION_SAMPLE = 200_000
-CODEBOOK_SAMPLE = 100_000
+PARTITION_ITERATIONS = 8
+CODEBOOK_SAMPLE = 30_000
 # An exact search of a batch holds at most so many scores (64 MiB) at once.
 _SCORES_AT_ONCE = 1 << 24
 
@@ -120,6 +121,7 @@ class ScannSearcher(tf.Module):
                 num_leaves=num_leaves,
                 num_leaves_to_search=self.leaves_to_search,
                 training_sample_size=PARTITION_SAMPLE,
+                training_iterations=PARTITION_ITERATIONS,
                 quantize_centroids=QUANTIZED_CENTROIDS,
             )
         builder = builder.score_ah(
