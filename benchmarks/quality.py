@@ -5,12 +5,13 @@
     python -m benchmarks.quality --row=ml1m_loo --data=MOVIELENS_1M --workdir=/tmp/quality
     python -m benchmarks.quality --row=ml1m_loo_causal --data=MOVIELENS_1M --workdir=/tmp/quality
     python -m benchmarks.quality --row=ml1m_time90 --data=MOVIELENS_1M --workdir=/tmp/quality
+    python -m benchmarks.quality --row=movietweetings --data=MOVIETWEETINGS --workdir=/tmp/quality
 
-MOVIELENS_1M holds events.parquet, videos.parquet and users.parquet in the raw log contract, every
-rating a like. Each row runs its preset: logs, dataset, training, evaluation on the test split. What
-was chosen was chosen with the preset's own validation split; here the rows split by time train on
-all events before the test split, as their baselines do. A stage that is there from an earlier run
-is used again.
+MOVIELENS_1M and MOVIETWEETINGS hold events.parquet, videos.parquet and, the first, users.parquet in
+the raw log contract, every rating a like. Each row runs its preset: logs, dataset, training,
+evaluation on the test split. What was chosen was chosen with the preset's own validation split;
+here the rows split by time train on all events before the test split, as their baselines do. A
+stage that is there from an earlier run is used again.
 
 `--seeds=5` trains so many times on the one dataset, with seeds from the preset's on, and gives the
 mean of each metric with its 95 % interval over runs. The first run measures the baselines too, with
@@ -33,7 +34,7 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from configs import default, movielens, streamrec
+from configs import default, movielens, movietweetings, streamrec
 from configs.cli import console, run_app
 from configs.errors import UserError
 from configs.schema import Config, SplitBy
@@ -55,6 +56,7 @@ class Row(enum.Enum):
     ML1M_LOO = "ml1m_loo"
     ML1M_LOO_CAUSAL = "ml1m_loo_causal"
     ML1M_TIME90 = "ml1m_time90"
+    MOVIETWEETINGS = "movietweetings"
     SHORT_VIDEO = "short_video"
     STREAMREC = "streamrec"
 
@@ -115,8 +117,9 @@ def run_row(
     tables = {
         "events": run.logs / ("events.parquet" if data else "events"),
         "videos": run.logs / "videos.parquet",
-        "users": run.logs / "users.parquet",
     }
+    if (users := run.logs / "users.parquet").exists():
+        tables["users"] = users
     run.stage(
         "preprocess",
         root / "dataset" / "manifest.json",
@@ -232,6 +235,7 @@ def main(row: Row, *, workdir: str, data: str | None, seeds: int) -> dict[str, A
         Row.ML1M_LOO: lambda: movielens.get_config("loo"),
         Row.ML1M_LOO_CAUSAL: lambda: movielens.get_config("loo_causal"),
         Row.ML1M_TIME90: lambda: movielens.get_config("time90"),
+        Row.MOVIETWEETINGS: movietweetings.get_config,
         Row.SHORT_VIDEO: default.get_config,
         Row.STREAMREC: streamrec.get_config,
     }
@@ -239,7 +243,7 @@ def main(row: Row, *, workdir: str, data: str | None, seeds: int) -> dict[str, A
     if needs_data != (data is not None):
         raise UserError(
             f"--data: found {data}, expected "
-            + ("the MovieLens-1M tables" if needs_data else "none, since this row simulates")
+            + ("a directory of raw tables" if needs_data else "none, since this row simulates")
         )
     config = presets[row]()
     if config.data.split.by is not SplitBy.LOO:
@@ -257,7 +261,7 @@ def main(row: Row, *, workdir: str, data: str | None, seeds: int) -> dict[str, A
 if __name__ == "__main__":
     _ROW = flags.DEFINE_enum_class("row", None, Row, "Which line of the table.", required=True)
     _WORKDIR = flags.DEFINE_string("workdir", None, "Where all is written.", required=True)
-    _DATA = flags.DEFINE_string("data", None, "Directory of the MovieLens-1M tables.")
+    _DATA = flags.DEFINE_string("data", None, "Directory of the raw tables of a real data set.")
     _SEEDS = flags.DEFINE_integer("seeds", 1, "Runs, each with a seed of its own.", lower_bound=1)
     run_app(
         lambda argv: main(_ROW.value, workdir=_WORKDIR.value, data=_DATA.value, seeds=_SEEDS.value)
