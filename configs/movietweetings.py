@@ -68,10 +68,20 @@ def get_config() -> Config:
     config = default.get_config()
     config.features = _features()
     config.model = Model(
-        embedding_dim=64, residual_width=128, residual_blocks=1, cross_rank=64, temperature=0.07
+        embedding_dim=64,
+        residual_width=128,
+        residual_blocks=1,
+        cross_rank=64,
+        dropout=0.3,
+        temperature=0.07,
     )
     config.train = Train(
-        batch_size=1_024, epochs=2, item_id_dropout=0.5, history_dropout=0.2, max_item_cosine=1.0
+        batch_size=512,
+        epochs=1,
+        item_id_dropout=0.8,
+        history_dropout=0.4,
+        target_window=20,
+        max_item_cosine=1.0,  # as in configs/movielens.py:time90
     )
     config.data = Data(
         positive=PositiveRule(min_watch_fraction=1.0, events=("like",)),
