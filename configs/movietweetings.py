@@ -28,7 +28,7 @@ def _features() -> dict[str, Feature]:
         "positive_count": LogZScore(count=Count(), freshness=Freshness.EVENT),
         "category_affinity": Distribution(of="category"),
         "history": Sequence(age_dim=8),
-        "item_id": Vocabulary(column="video_id", entity=Entity.ITEM, dim=64),
+        "item_id": Vocabulary(column="video_id", entity=Entity.ITEM, dim=8),
         "category": Vocabulary(column="category", entity=Entity.ITEM, max_size=64),
         "tags": Bag(column="tags", entity=Entity.ITEM),
         "title": Text(column="title", dim=32),
