@@ -206,7 +206,8 @@ def test_an_output_that_cannot_be_made(
 def test_an_unknown_variant_of_movielens() -> None:
     assert movielens.get_config().validate().data.split.by is SplitBy.LOO
     assert "positives_30d" in movielens.get_config("time90").validate().features
-    with pytest.raises(UserError, match="--config: found variant 'time80', expected loo, loo_causal or time90"):
+    expected = "--config: found variant 'time80', expected loo, loo_causal or time90"
+    with pytest.raises(UserError, match=expected):
         movielens.get_config("time80")
 
 
