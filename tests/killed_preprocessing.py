@@ -12,8 +12,8 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 from rich.console import Console
 
+from configs import files
 from preprocessing import job
-from preprocessing import manifest as manifests
 from preprocessing.stages import intake, items, labelling, user_rows
 
 
@@ -39,7 +39,7 @@ STAGES: dict[str, tuple[Any, str, int]] = {
     "numbering": (items, "build_catalog", 0),
     "features": (user_rows, "Group", 1),
     "some files": (FileSystems, "rename", 4),
-    "manifest": (manifests.os, "replace", 0),
+    "manifest": (files.os, "replace", 0),
     "sweeping": (job, "sweep", 0),
 }
 """By stage: what is called there, and how often before the process dies."""
