@@ -104,7 +104,9 @@ class ScannSearcher(tf.Module):
         kind: `AH` or `PARTITIONED`.
         num_leaves: partitions; 0 for none.
         leaves_to_search: nearest partitions that are searched.
-        reorder: items that are scored exactly, at least as many as are asked for.
+        reorder: items that are scored exactly where `tuned_width` are asked for; in proportion where
+            more are, as by a request that leaves out its history.
+        tuned_width: see there.
     """
 
     def __init__(self, items: FloatArray, *, num_leaves: int) -> None:
@@ -114,7 +116,8 @@ class ScannSearcher(tf.Module):
         self.kind = Index.PARTITIONED if num_leaves else Index.AH
         self.num_leaves = num_leaves
         self.leaves_to_search = max(1, num_leaves // 10)
-        self.reorder = 0
+        self.reorder, self.tuned_width = 0, 1
+        self._num_items = len(items)
         builder = self._ops.builder(items, 10, "dot_product")
         if num_leaves:
             builder = builder.tree(
@@ -134,8 +137,12 @@ class ScannSearcher(tf.Module):
 
     def search(self, query: tf.Tensor, width: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """As `Searcher.search`; approximate, with exact dot products."""
+        reorder = (self.reorder * width + self.tuned_width - 1) // self.tuned_width
         return self.search_with(
-            query, width, leaves_to_search=self.leaves_to_search, reorder=self.reorder
+            query,
+            width,
+            leaves_to_search=self.leaves_to_search,
+            reorder=tf.minimum(reorder, self._num_items),
         )
 
     def search_with(

@@ -164,6 +164,7 @@ def build(items: FloatArray, queries: FloatArray, *, config: Export, width: int)
             break
     chosen = best_of(tried, target)
     searcher.leaves_to_search, searcher.reorder = chosen.leaves_to_search, chosen.reorder
+    searcher.tuned_width = width
     return Tuned(searcher=searcher, chosen=chosen, tried=tried, build_s=build_s)
 
 
