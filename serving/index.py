@@ -104,8 +104,8 @@ class ScannSearcher(tf.Module):
         kind: `AH` or `PARTITIONED`.
         num_leaves: partitions; 0 for none.
         leaves_to_search: nearest partitions that are searched.
-        reorder: items that are scored exactly where `tuned_width` are asked for; in proportion where
-            more are, as by a request that leaves out its history.
+        reorder: items that are scored exactly where `tuned_width` are asked for; in proportion
+            where more are, as by a request that leaves out its history.
         tuned_width: see there.
     """
 
