@@ -4,7 +4,6 @@ import os
 import shutil
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -40,7 +39,7 @@ from tiny_server import (
 )
 
 from configs.errors import UserError
-from serving.batching import Work, outcome_of
+from serving.batching import Batcher, Work, outcome_of
 from serving.grpc_server import Server, serve
 from serving.predict import predict
 
@@ -346,6 +345,19 @@ def test_stop_lets_accepted_requests_finish(
         assert probe.connect_ex(("127.0.0.1", server.port)) != 0
 
 
+def record_submitted(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
+    """Every work that reaches the batcher from now on."""
+    submitted: list[Work] = []
+    submit = Batcher.submit
+
+    def recording(self: Batcher, work: Work) -> None:
+        submitted.append(work)
+        submit(self, work)
+
+    monkeypatch.setattr(Batcher, "submit", recording)
+    return submitted
+
+
 def test_overload_is_refused_at_once_and_expired_requests_cost_nothing(
     models: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,24 +372,22 @@ def test_overload_is_refused_at_once_and_expired_requests_cost_nothing(
         return outcome_of(work)
 
     monkeypatch.setattr("serving.batching.outcome_of", slow)
+    submitted = record_submitted(monkeypatch)
     options = {"num_batch_threads": 1, "max_concurrent_requests": 2}
-    with serving(tmp_path, **options) as (_, client), futures.ThreadPoolExecutor(1) as pool:
+    with serving(tmp_path, **options) as (server, client), futures.ThreadPoolExecutor(1) as pool:
         running = pool.submit(client.predict, predict_request())
         assert entered.wait(TIMEOUT_S)
         stub = prediction_service_pb2_grpc.PredictionServiceStub(client.channel)
-        waiting = stub.Predict.future(predict_request(), timeout=2)
-        overload: list[Any] = []
-
-        def is_full() -> bool:
-            code, text = refusal(lambda r: stub.Predict(r, timeout=0.5), predict_request())
-            overload.append(code)
-            return code is grpc.StatusCode.RESOURCE_EXHAUSTED
-
-        wait_until(is_full)
+        waiting = stub.Predict.future(predict_request(), timeout=3)
+        wait_until(lambda: server.waiting == 1)
+        assert refusal(stub.Predict, predict_request())[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert waiting.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        # The server's clock of the deadline is not the client's.
+        wait_until(lambda: not submitted[1].is_wanted())
         release.set()
         assert running.result(timeout=TIMEOUT_S).model_spec.version.value == 1
         assert client.predict(predict_request()).model_spec.version.value == 1
+    assert len(submitted) == 3
     assert len(answered) == 2
 
 
@@ -395,6 +405,7 @@ def test_a_request_whose_client_left_while_it_waited_is_not_run(
         return outcome_of(work)
 
     monkeypatch.setattr("serving.batching.outcome_of", slow)
+    submitted = record_submitted(monkeypatch)
     with (
         serving(tmp_path, num_batch_threads=1) as (server, client),
         futures.ThreadPoolExecutor(1) as pool,
@@ -405,8 +416,7 @@ def test_a_request_whose_client_left_while_it_waited_is_not_run(
         gone = stub.Predict.future(predict_request())
         wait_until(lambda: server.waiting == 1)
         gone.cancel()
-        assert client.states() == {1: State.AVAILABLE}  # The server has read the cancellation.
-        time.sleep(0.2)
+        wait_until(lambda: not submitted[1].is_wanted())
         release.set()
         assert running.result(timeout=TIMEOUT_S).model_spec.version.value == 1
         assert client.predict(predict_request()).model_spec.version.value == 1
