@@ -103,9 +103,9 @@ class ScannSearcher(tf.Module):
     Attributes:
         kind: `AH` or `PARTITIONED`.
         num_leaves: partitions; 0 for none.
-        leaves_to_search: nearest partitions that are searched.
-        reorder: items that are scored exactly where `tuned_width` are asked for; in proportion
-            where more are, as by a request that leaves out its history.
+        leaves_to_search: nearest partitions that are searched for `tuned_width` items; in
+            proportion for more, as for a request that leaves out its history or what it has seen.
+        reorder: items that are scored exactly, in the same proportion.
         tuned_width: see there.
     """
 
@@ -137,13 +137,16 @@ class ScannSearcher(tf.Module):
 
     def search(self, query: tf.Tensor, width: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """As `Searcher.search`; approximate, with exact dot products."""
-        reorder = (self.reorder * width + self.tuned_width - 1) // self.tuned_width
         return self.search_with(
             query,
             width,
-            leaves_to_search=self.leaves_to_search,
-            reorder=tf.minimum(reorder, self._num_items),
+            leaves_to_search=self._in_proportion(self.leaves_to_search, width, self.num_leaves),
+            reorder=self._in_proportion(self.reorder, width, self._num_items),
         )
+
+    def _in_proportion(self, setting: int, width: int | tf.Tensor, most: int) -> tf.Tensor:
+        """A setting that was tuned for `tuned_width`, for a list of another width."""
+        return tf.minimum((setting * width + self.tuned_width - 1) // self.tuned_width, most)
 
     def search_with(
         self,
