@@ -35,6 +35,7 @@ def sampling(**changes: Any) -> Sampling:
         "mask_user": True,
         "user_count": None,
         "by_day": True,
+        "upload_day": np.zeros(ITEMS + 1, np.int64),
     }
     return Sampling(**(plain | changes))
 
@@ -93,6 +94,7 @@ def test_candidates(by_day: bool, in_batch: bool, impressed: int, uniform: int |
     np.testing.assert_array_equal(found["rows_of_user"], same.sum(1))
     np.testing.assert_array_equal(found["user"][:, None] == found["user"], same)
     np.testing.assert_array_equal(found["weight"], batch["weight"])
+    np.testing.assert_array_equal(found["row_day"], batch["day"])
 
     distinct = found["distinct_item"]
     np.testing.assert_array_equal(distinct[found["candidate_index"]], item)
@@ -117,6 +119,28 @@ def test_candidates(by_day: bool, in_batch: bool, impressed: int, uniform: int |
         )
         some += (expected > 0).sum()
     assert some > ROWS and len(item) > columns or uniform is None
+
+
+def test_uniform_items_are_as_of_any_day_on_which_they_exist() -> None:
+    batch = rows(1) | {"day": np.array([100] * 6 + [101] * 2 + [102] * 4)}
+    upload_day = np.zeros(ITEMS + 1, np.int64)
+    upload_day[1:5] = 100, 101, 102, 103
+    how = sampling(in_batch=False, uniform=60_000, upload_day=upload_day)
+    found = candidates(batch, how)
+    copies = dict.fromkeys([(i, d) for i in range(1, KNOWN + 1) for d in (100, 101, 102)], 0.0)
+    columns = len(found["candidate_copies"])
+    keys = zip(found["candidate_item"][:columns], found["candidate_day"][:columns], strict=True)
+    for key, count in zip(keys, found["candidate_copies"], strict=True):
+        copies[key] += count
+    of_item = {i: np.array([copies[i, d] for d in (100, 101, 102)]) for i in range(1, KNOWN + 1)}
+    rows_of_day = {1: (6, 2, 4), 2: (0, 2, 4), 3: (0, 0, 4), 4: (0, 0, 4), 5: (6, 2, 4)}
+    for item, expected in rows_of_day.items():
+        share = np.array(expected) / sum(expected)
+        np.testing.assert_array_equal(of_item[item][share == 0], 0)
+        np.testing.assert_allclose(of_item[item] / of_item[item].sum(), share, atol=0.04)
+    # As often as any other, whenever it came: what the correction counts on.
+    totals = np.array([each.sum() for each in of_item.values()])
+    np.testing.assert_allclose(totals, 60_000 / KNOWN, rtol=0.1)
 
 
 def test_shares_of_users() -> None:

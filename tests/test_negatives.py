@@ -30,6 +30,12 @@ class Draws:
     memory_item: np.ndarray  # empty without
     memory_user: np.ndarray
     memory_vector: np.ndarray
+    row_day: np.ndarray
+    upload_day: np.ndarray  # by item
+
+    def later(self, row: int) -> set[int]:
+        """What was uploaded after the row's day."""
+        return set(np.flatnonzero(self.upload_day > self.row_day[row]).tolist())
 
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -58,6 +64,8 @@ def draw(seed: int, *, users: int = 10, memory: int = 0) -> Draws:
         memory_item=rng.choice(ITEMS, memory, p=q),
         memory_user=rng.integers(0, users, memory),
         memory_vector=unit(rng, memory, DIM),
+        row_day=rng.integers(0, 3, ROWS),
+        upload_day=rng.integers(-4, 3, ITEMS),  # a third or so are later than some row
     )
 
 
@@ -90,6 +98,7 @@ def inputs_of(d: Draws, config: LossConfig) -> dict[str, tf.Tensor]:
         "positive_index": np.array([column[i] for i in d.positive], np.int64),
         "masked": np.array([(r, column[i]) for r in range(ROWS) for i in own[r]], np.int64),
         "rows_of_user": np.array([(d.user == u).sum() for u in d.user], np.float32),
+        "row_day": d.row_day.astype(np.int64),
         "user": d.user.astype(np.int64) + 500,
         "user_share": d.user_share[d.user].astype(np.float32),
         "impressed_index": np.array(
@@ -110,8 +119,13 @@ def inputs_of(d: Draws, config: LossConfig) -> dict[str, tf.Tensor]:
     return {name: tf.constant(value) for name, value in batch.items()}
 
 
+def empty_negatives(d: Draws, config: LossConfig) -> Negatives:
+    upload_day = np.concatenate([[0], d.upload_day]).astype(np.int64)
+    return Negatives(config, dim=DIM, num_items=ITEMS, upload_day=upload_day, seed=0)
+
+
 def negatives_of(d: Draws, config: LossConfig) -> Negatives:
-    made = Negatives(config, dim=DIM, num_items=ITEMS, seed=0)
+    made = empty_negatives(d, config)
     if made.memory is not None:
         made.memory.push(
             vector=tf.constant(d.memory_vector),
@@ -172,7 +186,7 @@ def by_definition(d: Draws, config: LossConfig) -> np.ndarray:
             positive *= weight(d.positive[row])
         total = positive
         for item, vector in drawn:
-            if int(item) in own | shown:
+            if int(item) in own | shown | d.later(row):
                 continue
             once = copies[int(item)] if config.duplicates is Duplicates.REMOVED else 1
             total += np.exp(score @ vector) * weight(item) / once
@@ -276,7 +290,7 @@ def test_symmetric_by_definition(correction: Correction, users: int) -> None:
         positive = exp[row]
         if correction is Correction.LOGQ:
             positive *= weights[d.user[row]]
-        others = [r for r in range(ROWS) if d.user[r] not in likers]
+        others = [r for r in range(ROWS) if d.user[r] not in likers and item not in d.later(r)]
         total = positive + sum(exp[r] * weights[d.user[r]] for r in others)
         losses.append(-np.log(positive / total))
     np.testing.assert_allclose(found[1], losses, rtol=5e-5)
@@ -295,10 +309,11 @@ def test_vectors_in_half_precision(kind: LossKind, dtype: tf.DType) -> None:
 def test_shares_may_be_estimated() -> None:
     """With the streaming estimator the counted shares are not looked at."""
     config = config_of("in-batch and uniform", frequency=Frequency.STREAMING)
-    made = Negatives(config, dim=DIM, num_items=ITEMS, seed=0)
+    last = draw(299)
+    made = empty_negatives(last, config)
     losses = []
     for seed in range(300):
-        d = draw(seed)
+        d = replace(draw(seed), upload_day=last.upload_day)
         inputs = inputs_of(d, config)
         inputs["candidate_share"] = tf.fill(inputs["candidate_share"].shape, float("nan"))
         items = tf.gather(tf.constant(d.items), inputs["candidate_item"] - 1)

@@ -26,6 +26,7 @@ class Sampling:
         mask_user: whether all positives of a row's user are masked, not its own alone.
         user_count: float32 of train rows by user id, 0 for others; None where nobody asks.
         by_day: whether an item's features differ by day, so that a candidate is (item, day).
+        upload_day: int64 [items + 1], the first day on which each item exists.
     """
 
     train_count: np.ndarray
@@ -36,6 +37,7 @@ class Sampling:
     mask_user: bool
     user_count: tf.lookup.StaticHashTable | None
     by_day: bool
+    upload_day: np.ndarray
 
 
 def sampling_of(
@@ -81,6 +83,7 @@ def sampling_of(
         mask_user=loss.mask_user_positives,
         user_count=None if user_count is None else _table(user_count),
         by_day=spec.has_daily_items,
+        upload_day=catalog.upload_day,
     )
 
 
@@ -113,9 +116,9 @@ def candidates_of(
             `candidate_item`, `candidate_day`, `candidate_index` (into `distinct_item`) int64 [T];
             `candidate_copies`, `candidate_share` float32 [C]; `positive_index` int64 [B];
             `masked` int64 [pairs, 2], (row, column below C); `user` int64 [B], a hash;
-            `rows_of_user`, `weight` float32 [B]; `user_share` float32 [B] where it is asked for;
-            with impressed negatives `impressed_index` int64 [B, K], -1 for none, and
-            `impressed_masked` int64 [pairs, 2].
+            `row_day` int64 [B]; `rows_of_user`, `weight` float32 [B]; where it is asked for
+            `user_share` float32 [B]; with impressed negatives `impressed_index` int64 [B, K],
+            -1 for none, and `impressed_masked` int64 [pairs, 2].
     """
     positive, day = batch["item"], batch["day"]
     rows = tf.shape(positive, tf.int64)[0]
@@ -184,6 +187,7 @@ def candidates_of(
         "candidate_copies": copies,
         "candidate_share": tf.gather(count, candidate_item[:num_columns]) / tf.reduce_sum(count),
         "positive_index": candidate_of[:rows],
+        "row_day": day,
         "masked": _columns(others.value_rowids(), liked, columns_of_item),
         "user": user,
         "rows_of_user": tf.cast(tf.gather(rows_of_user, user_index), tf.float32),
@@ -201,7 +205,11 @@ def candidates_of(
 
 
 def _uniform(day: tf.Tensor, sampling: Sampling, draw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Items that are candidates of every row, each as of the day of a random row: int64 [U]."""
+    """Items that are candidates of the rows, and their days: int64 [U] twice.
+
+    Each is as of the day of a random one of the rows on whose day it exists. Where it exists on
+    none it is as of the last of their days, and no row's candidate (`trainer.negatives`).
+    """
     seeds = tf.unstack(tf.random.split(tf.cast(draw, tf.int32), 2))
     if sampling.uniform is None:
         item = tf.range(1, sampling.num_known + 1, dtype=tf.int64)
@@ -209,9 +217,13 @@ def _uniform(day: tf.Tensor, sampling: Sampling, draw: tf.Tensor) -> tuple[tf.Te
         item = tf.random.stateless_uniform(
             [sampling.uniform], seeds[0], 1, sampling.num_known + 1, tf.int64
         )
+    ascending = tf.sort(day)
     rows = tf.shape(day, tf.int64)[0]
-    row = tf.random.stateless_uniform(tf.shape(item), seeds[1], 0, rows, tf.int64)
-    return item, tf.gather(day, row)
+    upload_day = tf.gather(tf.constant(sampling.upload_day), item)
+    first = tf.searchsorted(ascending, upload_day, out_type=tf.int64)
+    where = tf.random.stateless_uniform(tf.shape(item), seeds[1], dtype=tf.float64)
+    row = first + tf.cast(where * tf.cast(rows - first, tf.float64), tf.int64)
+    return item, tf.gather(ascending, tf.minimum(row, rows - 1))
 
 
 def _liked(shown: tf.Tensor, positive: tf.Tensor, user_index: tf.Tensor) -> tf.Tensor:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from preprocessing.features import (
     ITEM,
+    SECONDS_PER_DAY,
     UNKNOWN_ITEM,
     Column,
     DType,
@@ -83,6 +84,11 @@ class Catalog:
     def size(self) -> int:
         """Rows, the unknown item's included."""
         return len(self.video_id)
+
+    @property
+    def upload_day(self) -> npt.NDArray[np.int64]:
+        """Int64 [items + 1], the first day since 1970 on which each exists; 0 if not logged."""
+        return self.upload_time // SECONDS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

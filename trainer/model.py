@@ -87,7 +87,11 @@ class TwoTower(tfrs.Model):
         )
         self.temperature = Temperature(config.model)
         self.negatives = Negatives(
-            config.loss, dim=config.model.embedding_dim, num_items=self.num_known, seed=seed
+            config.loss,
+            dim=config.model.embedding_dim,
+            num_items=self.num_known,
+            upload_day=catalog.upload_day,
+            seed=seed,
         )
         self.loss_function = make_loss(config.loss)
         self._build()

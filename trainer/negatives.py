@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from configs.schema import Correction, Duplicates, Frequency, LossKind
@@ -43,18 +45,36 @@ class Negatives(tf.Module):
 
     Candidates are the batch's own positives, items drawn uniformly, the memory's, and each row's
     impressed ones, as the config mixes them. Masked for a row are the positives of its user, in the
-    batch and in the memory, wherever their items stand.
+    batch and in the memory, wherever their items stand, and the items uploaded after its day: what
+    was not there to be liked says nothing of the user, and would teach that new is unliked.
 
     Attributes:
         memory: of earlier batches' positives; None without.
         frequency: estimates shares; None where they are counted.
     """
 
-    def __init__(self, config: LossConfig, *, dim: int, num_items: int, seed: int) -> None:
-        """Candidates' vectors are `dim` wide; `num_items` are what uniform ones are drawn from."""
+    def __init__(
+        self,
+        config: LossConfig,
+        *,
+        dim: int,
+        num_items: int,
+        upload_day: npt.NDArray[np.int64],
+        seed: int,
+    ) -> None:
+        """Remembers nothing yet.
+
+        Args:
+            config: the mix of candidates.
+            dim: of their vectors.
+            num_items: what uniform ones are drawn from.
+            upload_day: int64 [items + 1], the first day on which each item exists.
+            seed: of the frequency estimates' hashes.
+        """
         super().__init__(name="negatives")
         self._config = config
         self._num_items = num_items
+        self._upload_day = tf.constant(upload_day)
         # The full softmax samples nothing: every item stands for itself.
         is_full = config.kind is LossKind.FULL_SOFTMAX
         self._correction = Correction.NONE if is_full else config.correction
@@ -110,6 +130,8 @@ class Negatives(tf.Module):
             memory, used = self.memory, tf.where(use_memory, self.memory.filled, 0)
             remembered = _logits(users, tf.cast(memory.vector, users.dtype), temperature)
             columns = _with_memory(columns, inputs["user"], item_of_row, memory, used, remembered)
+            later = self._is_later(columns.item, inputs)
+            columns = replace(columns, hidden=columns.hidden | later)
             if shown is not None:
                 columns, shown = _without_shown(columns, shown, inputs, memory, used)
             memory.push(
@@ -159,15 +181,20 @@ class Negatives(tf.Module):
         logits = _logits(users, candidates[:count], temperature)
         rows = tf.shape(positive_index, tf.int64)[0]
         in_batch = float(self._config.in_batch_negatives)
+        liked = _pairs(own_pairs(inputs["masked"], rows), tf.shape(logits, tf.int64))
         return _Columns(
             item=item,
             copies=copies,
             share=share,
             logits=logits,
-            hidden=_pairs(own_pairs(inputs["masked"], rows), tf.shape(logits, tf.int64)),
+            hidden=liked | self._is_later(item, inputs),
             rows=in_batch * tf.cast(rows, tf.float32),
             own_rows=in_batch * own_rows(inputs["rows_of_user"]),
         )
+
+    def _is_later(self, item: tf.Tensor, inputs: Inputs) -> tf.Tensor:
+        """Which items, int64 [N], were uploaded after each row's day: bool [B, N]."""
+        return tf.gather(self._upload_day, item) > own_rows(inputs["row_day"])[:, tf.newaxis]
 
     def _positive_log_weight(self, mix: Drawn, share: tf.Tensor) -> tf.Tensor:
         """Yi et al. correct the positive's logit too."""
@@ -211,7 +238,8 @@ def rows_between(inputs: Inputs, first: tf.Tensor, last: tf.Tensor) -> dict[str,
     pairs = inputs["masked"]  # in order of rows
     bounds = tf.cast(tf.stack([first, last]), tf.int64)
     start, stop = tf.unstack(tf.searchsorted(pairs[:, 0], bounds))
-    by_row = {n: inputs[n][first:last] for n in ("positive_index", "rows_of_user", "user")}
+    names = ("positive_index", "row_day", "rows_of_user", "user")
+    by_row = {name: inputs[name][first:last] for name in names}
     return {**inputs, **by_row, "masked": pairs[start:stop] - tf.stack([bounds[0], 0])}
 
 
