@@ -124,6 +124,12 @@ class Config:
             "false where data.form is sequence: no two batches have as many rows",
         )
         require(
+            not self.train.batch_days or self.data.form is Form.ROW,
+            "train.batch_days",
+            self.train.batch_days,
+            "0 where data.form is sequence: a sequence is of all of its user's days",
+        )
+        require(
             not self.model.learn_temperature or self.loss.kind is not LossKind.TRIPLET,
             "model.learn_temperature",
             self.model.learn_temperature,

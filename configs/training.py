@@ -217,6 +217,8 @@ class Train:
             it; a history and item ids have dropouts of their own.
         target_window: a row predicts a random one of its user's next so many labels, its own the
             first of them; 1: always its own.
+        batch_days: rows of a batch are of about so many days, and so are its negatives; 0: of all
+            that `shuffle_records` hold, and in the sequence form.
         session_start_share: share of each batch's weight that rows have whose user comes back after
             the history's `session_gap_sec`; 0: what they have by themselves.
         precision: of the towers' arithmetic in training.
@@ -246,6 +248,7 @@ class Train:
     item_id_dropout: float = 0.0
     feature_dropout: dict[str, float] = field(default_factory=dict)
     target_window: int = 1
+    batch_days: float = 0.0
     session_start_share: float = 0.0
     precision: Precision = Precision.FLOAT32
     jit_compile: bool = False
@@ -283,7 +286,7 @@ class Train:
             "1 with several replicas: what they tell one another may change its shape between "
             "calls only",
         )
-        require_not_negative(self, "train", "weight_decay", "validate_every_epochs")
+        require_not_negative(self, "train", "weight_decay", "validate_every_epochs", "batch_days")
         require_share(
             self,
             "train",

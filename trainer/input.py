@@ -17,6 +17,7 @@ from preprocessing.features import (
     FeatureSpec,
 )
 from preprocessing.manifest import Manifest
+from trainer.batch_order import order_of_rows
 from trainer.candidates import Sampling, candidates_of
 from trainer.history_encoder import SEQUENCE_ROWS
 from trainer.session_starts import with_session_starts
@@ -83,9 +84,10 @@ def train_batches(
 ) -> tf.data.Dataset:
     """One pass over the train rows, in an order that (seed, epoch) fixes.
 
-    Records are shuffled, then the rows of `shuffle_records` of them at a time. The last rows that
-    do not fill a batch are left out of this epoch: another order leaves out others. In the sequence
-    form records are sequences, and batches are of whole ones.
+    Records are shuffled, then the rows of about `shuffle_records` of them at a time
+    (`trainer.batch_order`). The last rows that do not fill a batch are left out of this epoch:
+    another order leaves out others. In the sequence form records are sequences, and batches are of
+    whole ones.
 
     Args:
         root: the dataset's directory.
@@ -110,22 +112,25 @@ def train_batches(
     records = records.shuffle(pool * 4, seed=seed)
     batch_size = config.train.batch_size
 
-    def shuffled(serialized: tf.Tensor, index: tf.Tensor) -> Rows:
-        rows = parse_block(serialized, columns)
-        count = tf.shape(rows[TIMESTAMP])[0]
-        key = tf.random.stateless_uniform(
-            [count], seed=tf.stack([tf.constant(seed, tf.int64), index])
+    def shuffled(rows: Rows, index: tf.Tensor) -> Rows:
+        order = order_of_rows(
+            rows[TIMESTAMP],
+            seed=tf.stack([tf.constant(seed, tf.int64), index]),
+            batch_size=batch_size,
+            batch_days=config.train.batch_days,
         )
-        permutation = tf.argsort(key)
-        return {name: tf.gather(each, permutation) for name, each in rows.items()}
+        return {name: tf.gather(each, order) for name, each in rows.items()}
 
     index = tf.data.Dataset.counter()
     if spec.data.form is Form.SEQUENCE:
         rows = records.batch(batch_size, drop_remainder=True).skip(skip_batches)
         rows = rows.map(lambda each: parse_sequences(each, columns), num_parallel_calls=2)
     else:
-        blocks = tf.data.Dataset.zip(records.batch(pool), index)
-        rows = blocks.map(shuffled, num_parallel_calls=2)
+        blocks = records.batch(pool).map(lambda each: parse_block(each, columns), 2)
+        # Pools of whole batches: a batch of two pools would be of two times.
+        pool_rows = pool * manifest.rows("train") // manifest.records("train")
+        pools = blocks.rebatch(max(pool_rows // batch_size, 1) * batch_size)
+        rows = tf.data.Dataset.zip(pools, index).map(shuffled, num_parallel_calls=2)
         rows = rows.rebatch(batch_size, drop_remainder=True).skip(skip_batches)
 
     def finish(batch: Rows, index: tf.Tensor) -> dict[str, tf.Tensor]:
