@@ -129,6 +129,18 @@ class Config:
             self.train.batch_days,
             "0 where data.form is sequence: a sequence is of all of its user's days",
         )
+        if self.train.batch_days:
+            for name, found, plain in (
+                ("loss.memory_size", self.loss.memory_size, 0),
+                ("loss.symmetric", self.loss.symmetric, False),
+                ("loss.frequency", self.loss.frequency.value, Frequency.COUNTED.value),
+            ):
+                require(
+                    found == plain,
+                    name,
+                    found,
+                    f"{plain} with train.batch_days: shares are of the rows of a batch's days",
+                )
         require(
             not self.model.learn_temperature or self.loss.kind is not LossKind.TRIPLET,
             "model.learn_temperature",

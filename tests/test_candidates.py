@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from preprocessing.features import NEGATIVE_ITEM
 from trainer.candidates import Sampling, candidates_of
+from trainer.shares import OverallShares
 
 ITEMS, ROWS, UNIFORM = 20, 12, 7
 KNOWN = 18  # the last two came after train
@@ -27,7 +28,8 @@ def rows(seed: int) -> dict[str, np.ndarray]:
 
 def sampling(**changes: Any) -> Sampling:
     plain: dict[str, Any] = {
-        "train_count": np.arange(ITEMS + 1),
+        "shares": OverallShares(np.arange(ITEMS + 1)),
+        "train_rows": sum(range(ITEMS + 1)),
         "num_known": KNOWN,
         "in_batch": True,
         "uniform": UNIFORM,
@@ -85,7 +87,7 @@ def test_candidates(by_day: bool, in_batch: bool, impressed: int, uniform: int |
     if uniform is None:
         assert Counter(np.repeat(item[:columns], drawn)) == Counter(range(1, KNOWN + 1))
     assert item.max() <= KNOWN
-    np.testing.assert_allclose(found["candidate_share"], item[:columns] / how.train_count.sum())
+    np.testing.assert_allclose(found["candidate_share"], item[:columns] / how.train_rows)
 
     masked = dense(found["masked"], found)
     for row in range(ROWS):

@@ -6,12 +6,13 @@ import pytest
 import tensorflow as tf
 
 from configs.schema import Config
+from preprocessing.features import SECONDS_PER_DAY
 from tests.tiny_run import tiny_config, tiny_dataset
 from trainer.candidates import sampling_of
 from trainer.dataset import Dataset, load_interactions, open_dataset
 from trainer.input import train_batches
 from trainer.model import TwoTower
-from trainer.targets import NextTargets
+from trainer.targets import NextTargets, shares_of
 
 WINDOW, DRAWS = 3, 400
 
@@ -61,6 +62,14 @@ def test_targets_are_the_next_labels_each_as_often(dataset: Dataset) -> None:
     np.testing.assert_allclose(targets.count.sum(), count)
     np.testing.assert_allclose(targets.count, mean, atol=5 * np.sqrt(count / 30 / DRAWS))
     assert np.abs(targets.count - dataset.catalog.train_count).max() > 1
+    # And by the day of the row.
+    by_day = np.zeros((targets.day.max() + 1, dataset.catalog.size))
+    for draw in found:
+        np.add.at(by_day, (rows["label_time"] // SECONDS_PER_DAY, draw), 1 / DRAWS)
+    expected = np.zeros_like(by_day)
+    expected[targets.day, targets.item] = targets.rows
+    np.testing.assert_allclose(by_day, expected, atol=5 * np.sqrt(count / 30 / DRAWS))
+    np.testing.assert_allclose(by_day.sum(1), expected.sum(1))
 
 
 def test_a_window_of_one_is_the_label(dataset: Dataset) -> None:
@@ -99,7 +108,7 @@ def test_batches_take_their_positives_from_the_targets(config: Config, dataset: 
             config,
             dataset.spec,
             dataset.catalog,
-            target_count=None if targets is None else targets.count,
+            shares=shares_of(config, dataset, targets),
         )
         batches = train_batches(
             dataset.root,

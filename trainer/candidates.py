@@ -11,6 +11,7 @@ from configs.schema import Config, LossKind
 from configs.training import FULL_SOFTMAX_MAX_ITEMS
 from preprocessing.features import NEGATIVE_ITEM, USER_ID, FeatureSpec
 from trainer.catalog import Catalog, DailyCounts
+from trainer.shares import OverallShares, Shares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,8 @@ class Sampling:
     """What the loss must know of how a batch's negatives came about.
 
     Attributes:
-        train_count: [items + 1], train rows by positive item; expected ones where it is drawn.
+        shares: of items, how often they are the positive of a row.
+        train_rows: all of them.
         num_known: uniform negatives are drawn from ids 1..num_known.
         in_batch: whether the batch's positives are negatives for one another.
         uniform: items drawn uniformly for a batch; None: every known item, once.
@@ -29,7 +31,8 @@ class Sampling:
         upload_day: int64 [items + 1], the first day on which each item exists.
     """
 
-    train_count: np.ndarray
+    shares: Shares
+    train_rows: int
     num_known: int
     in_batch: bool
     uniform: int | None
@@ -45,7 +48,7 @@ def sampling_of(
     spec: FeatureSpec,
     catalog: Catalog,
     *,
-    target_count: np.ndarray | None = None,
+    shares: Shares | None = None,
     user_count: Mapping[str, int] | None = None,
 ) -> Sampling:
     """The sampling that a config asks for.
@@ -54,8 +57,7 @@ def sampling_of(
         config: whose loss has the mix of negatives.
         spec: of the dataset.
         catalog: of the dataset.
-        target_count: [items + 1], rows that are expected to have each item as their positive,
-            where that is not their own label.
+        shares: of items; None: those of the catalog's counts.
         user_count: train rows by user id; a symmetric loss needs them.
 
     Raises:
@@ -75,7 +77,8 @@ def sampling_of(
             f"dataset's rows have no column {NEGATIVE_ITEM}"
         )
     return Sampling(
-        train_count=catalog.train_count if target_count is None else target_count,
+        shares=OverallShares(catalog.train_count) if shares is None else shares,
+        train_rows=int(catalog.train_count.sum()),
         num_known=catalog.num_known,
         in_batch=loss.in_batch_negatives and not is_full,
         uniform=None if is_full else loss.uniform_negatives,
@@ -176,7 +179,6 @@ def candidates_of(
     )
     item_of_row = tf.gather(candidate_index, candidate_of[:rows])
     liked = tf.gather(item_of_row, others.flat_values)
-    count = tf.constant(sampling.train_count, tf.float32)
     found = {
         "distinct_item": distinct,
         "history_index": tf.reshape(history_index, tf.shape(history)),
@@ -185,7 +187,7 @@ def candidates_of(
         "candidate_item": candidate_item,
         "candidate_day": candidate_day,
         "candidate_copies": copies,
-        "candidate_share": tf.gather(count, candidate_item[:num_columns]) / tf.reduce_sum(count),
+        "candidate_share": sampling.shares(candidate_item[:num_columns], day),
         "positive_index": candidate_of[:rows],
         "row_day": day,
         "masked": _columns(others.value_rowids(), liked, columns_of_item),
@@ -194,7 +196,7 @@ def candidates_of(
         "weight": batch["weight"],
     }
     if sampling.user_count is not None:
-        found["user_share"] = sampling.user_count.lookup(batch[USER_ID]) / tf.reduce_sum(count)
+        found["user_share"] = sampling.user_count.lookup(batch[USER_ID]) / sampling.train_rows
     if sampling.impressed:
         column = tf.reshape(candidate_of[num_drawn:], tf.shape(shown, tf.int64))
         at = tf.where(is_negative)

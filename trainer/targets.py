@@ -1,15 +1,20 @@
-"""What a row is trained to predict: its own label, or one of the user's next few."""
+"""What a row is trained to predict: its own label, or one of the user's next few; how often."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow.dataset as pads
 import tensorflow as tf
 
-from preprocessing.features import ITEM, USER_ID
+from configs.schema import Config
+from preprocessing.features import ITEM, SECONDS_PER_DAY, USER_ID
 from trainer.dataset import Dataset, load_interactions
+from trainer.queries import Interactions
+from trainer.shares import DailyShares, OverallShares, Shares
 
+_MAX_CELLS = 2**25  # of days and items, counted at once
 _TIME_BITS = 33  # seconds since 1970 fit until the year 2242
 
 
@@ -22,6 +27,7 @@ class NextTargets:
 
     Attributes:
         count: float64 [items + 1], rows that are expected to have each item as their target.
+        day, item, rows: int64 [n] twice, float64 [n]: the same by the rows' day, where it is not 0.
     """
 
     def __init__(self, dataset: Dataset, window: int) -> None:
@@ -44,13 +50,10 @@ class NextTargets:
         self._end = tf.constant(end)
         upload_time = dataset.catalog.upload_time
         self._upload_time = tf.constant(upload_time)
-        self.count = np.zeros(dataset.catalog.size)
-        choices = np.minimum(window, end - np.arange(len(end)))
-        for ahead in range(window):
-            row = np.flatnonzero(choices > ahead)
-            item = labels.item[row + ahead]
-            item = np.where(upload_time[item] <= labels.time[row], item, labels.item[row])
-            self.count += np.bincount(item, 1 / choices[row], minlength=len(self.count))
+        self.day, self.item, self.rows = _expected(
+            labels, end, window, upload_time=upload_time, num_items=dataset.catalog.size
+        )
+        self.count = np.bincount(self.item, self.rows, minlength=dataset.catalog.size)
 
     def __call__(self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
         """Draws targets: rows of a batch, and int64 [2], to int64 [B] catalog ids."""
@@ -71,6 +74,50 @@ class NextTargets:
         ahead = tf.cast(share * tf.cast(choices, tf.float32), tf.int32)
         target = tf.gather(self._item, place + tf.minimum(ahead, choices - 1))
         return tf.where(found & (tf.gather(self._upload_time, target) <= time), target, own)
+
+
+def shares_of(config: Config, dataset: Dataset, targets: NextTargets | None = None) -> Shares:
+    """How often items are the targets of a config's batches.
+
+    Args:
+        config: whose batches they are.
+        dataset: of the rows.
+        targets: what draws the rows' positives; None: they have their own labels.
+    """
+    if not config.train.batch_days:
+        return OverallShares(dataset.catalog.train_count if targets is None else targets.count)
+    if targets is not None:
+        return DailyShares(targets.item, targets.day, targets.rows)
+    labels = load_interactions(dataset, ["train"])
+    return DailyShares(labels.item, labels.time // SECONDS_PER_DAY)
+
+
+def _expected(
+    labels: Interactions,
+    end: npt.NDArray[np.int64],
+    window: int,
+    *,
+    upload_time: npt.NDArray[np.int64],
+    num_items: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Days, items and how many rows of the day are expected to have the item as their target."""
+    choices = np.minimum(window, end - np.arange(len(end)))
+    days, day_of_row = np.unique(labels.time // SECONDS_PER_DAY, return_inverse=True)
+    days_at_once = max(_MAX_CELLS // num_items, 1)
+    found = []
+    for first in range(0, len(days), days_at_once):
+        cells = np.zeros(min(days_at_once, len(days) - first) * num_items)
+        rows = np.flatnonzero((day_of_row >= first) & (day_of_row < first + days_at_once))
+        for ahead in range(window):
+            row = rows[choices[rows] > ahead]
+            item = labels.item[row + ahead]
+            item = np.where(upload_time[item] <= labels.time[row], item, labels.item[row])
+            cell = (day_of_row[row] - first) * num_items + item
+            cells += np.bincount(cell, 1 / choices[row], minlength=len(cells))
+        some = np.flatnonzero(cells)
+        found.append((days[first + some // num_items], some % num_items, cells[some]))
+    day, item, count = (np.concatenate(each) for each in zip(*found, strict=True))
+    return day, item, count
 
 
 def _key(user: Any, time: Any) -> Any:

@@ -36,7 +36,7 @@ from trainer.recommenders import Towers
 from trainer.replicas import is_chief, make_strategy, require_whole_shares
 from trainer.results import evaluate_and_write
 from trainer.step import TrainStep
-from trainer.targets import NextTargets
+from trainer.targets import NextTargets, shares_of
 from trainer.tensorboard import close_board, log_monitors, open_board
 from trainer.warm_start import init_from
 from trainer.watch import DivergedError, Watch, mean_cosine
@@ -200,7 +200,7 @@ def _run_steps(
     targets = NextTargets(dataset, train.target_window) if train.target_window > 1 else None
     sampling = sampling_of(
         config, dataset.spec, dataset.catalog,
-        target_count=None if targets is None else targets.count,
+        shares=shares_of(config, dataset, targets),
         user_count=load_user_counts(dataset) if config.loss.symmetric else None,
     )  # fmt: skip
     total_steps = steps_per_epoch * train.epochs
