@@ -107,7 +107,13 @@ def get_config(titles: str = TextEncoder.HASHING.value) -> Config:
         features=features(),
         simulation=ShortVideoSimulation(),
         model=Model(dropout=0.2, cross_rank=64),
-        train=Train(batch_size=1_024, epochs=3, history_dropout=0.2, item_id_dropout=0.5),
+        train=Train(
+            batch_size=1_024,
+            epochs=3,
+            batch_days=10,
+            history_dropout=0.2,
+            item_id_dropout=0.5,
+        ),
     )
     title = config.features["title"]
     assert isinstance(title, Text)

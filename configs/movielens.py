@@ -112,6 +112,7 @@ def get_config(variant: str = "loo") -> Config:
         config.train = Train(
             batch_size=4_096,
             epochs=1,
+            batch_days=30,
             target_window=300,
             session_start_share=0.9,
             # What is popular lately is most of what can be known; items lie close along it.

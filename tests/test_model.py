@@ -201,6 +201,21 @@ def test_refuses_what_makes_no_sense(part: str, field: str, value: Any, config: 
 
 @pytest.mark.parametrize(
     ("field", "value"),
+    [("memory_size", 100), ("symmetric", True), ("frequency", Frequency.STREAMING)],
+)
+def test_batches_near_in_time_refuse_what_is_for_any_day(
+    field: str, value: Any, config: Config
+) -> None:
+    config = copy.deepcopy(config)
+    config.train.batch_days = 2.0
+    config.validate()
+    setattr(config.loss, field, value)
+    with pytest.raises(UserError, match=rf"config\.loss\.{field}: found .* with train.batch_days"):
+        config.validate()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
     [
         ("memory_size", 10),
         ("impressed_negatives", 1),

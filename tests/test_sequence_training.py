@@ -32,6 +32,7 @@ BATCH = 9  # sequences
 def config() -> Config:
     config = tiny_config()
     config.data.form = Form.SEQUENCE
+    config.train.batch_days = 0.0
     config.data.sequence_context = 3
     config.features["history"] = Sequence(
         max_length=8, windows=(8, 1), causal=Causal(width=8, blocks=1, dropout=0.0)
