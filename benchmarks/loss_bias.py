@@ -9,7 +9,6 @@ puts them there.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from absl import flags
 from rich.progress import track
 
 import trainer  # noqa: F401  before TensorFlow: it chooses Keras 2
+from benchmarks.docs import put
 from configs.cli import console, run_app
 from configs.schema import Correction
 
@@ -244,16 +244,6 @@ def details(errors: list[Error], mix: str = "in-batch") -> str:
             cells = [f"{by_case[case].positive:+.4f}" for case in cases]
             lines.append(f"| `{correction.value}` | {deviation} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def put(path: Path, tables: dict[str, str]) -> None:
-    """Replaces what stands between `<!-- name -->` and `<!-- end of name -->`."""
-    text = path.read_text(encoding="utf-8")
-    for name, table in tables.items():
-        between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-        text, count = between.subn(lambda found: found[1] + table + "\n" + found[2], text)  # noqa: B023
-        assert count == 1, name
-    path.write_text(text, encoding="utf-8")
 
 
 def main(argv: list[str]) -> dict[str, Any]:

@@ -80,6 +80,11 @@ class Run:
     logs: Path
     seconds: dict[str, float]
 
+    @property
+    def dataset(self) -> Path:
+        """Directory of the dataset."""
+        return self.root / "dataset"
+
     def stage(self, name: str, done: Path, work: Callable[[], Any]) -> None:
         """Does a stage's work unless its result is there; notes how long it took."""
         if done.exists():
@@ -89,21 +94,14 @@ class Run:
         self.seconds[name] = round(time.perf_counter() - begin, 1)
 
 
-def run_row(
-    config: Config, *, row: Row, root: Path, data: Path | None, seeds: int, out: Console
-) -> dict[str, Any]:
-    """Logs to metrics for one row.
+def prepare(config: Config, *, root: Path, data: Path | None, out: Console) -> Run:
+    """Logs and dataset of a row, those that are not there yet.
 
     Args:
         config: the preset of the row.
-        row: which one.
         root: everything is written below it.
         data: raw tables; simulated where there are none.
-        seeds: how many runs.
         out: for progress.
-
-    Returns:
-        The test metrics with the seconds of each stage.
     """
     run = Run(config=config, root=root, logs=data or root / "logs", seconds={})
     if data is None:
@@ -122,14 +120,34 @@ def run_row(
         tables["users"] = users
     run.stage(
         "preprocess",
-        root / "dataset" / "manifest.json",
+        run.dataset / "manifest.json",
         lambda: preprocess(
             config,
             tables={name: str(path) for name, path in tables.items()},
-            output=root / "dataset",
+            output=run.dataset,
             display=out,
         ),
     )
+    return run
+
+
+def run_row(
+    config: Config, *, row: Row, root: Path, data: Path | None, seeds: int, out: Console
+) -> dict[str, Any]:
+    """Logs to metrics for one row.
+
+    Args:
+        config: the preset of the row.
+        row: which one.
+        root: everything is written below it.
+        data: raw tables; simulated where there are none.
+        seeds: how many runs.
+        out: for progress.
+
+    Returns:
+        The test metrics with the seconds of each stage.
+    """
+    run = prepare(config, root=root, data=data, out=out)
     truth = run.logs / "truth.parquet"
     works = [root / ("run" if number == 0 else f"run-{number + 1}") for number in range(seeds)]
     for number, work in enumerate(works):
@@ -138,7 +156,7 @@ def run_row(
             work / METRICS_FILE,
             lambda number=number, work=work: train_and_evaluate(
                 seeded(config, number),
-                root / "dataset",
+                run.dataset,
                 work,
                 console=out,
                 compare_lists=truth if row is Row.SHORT_VIDEO else None,
@@ -229,8 +247,12 @@ def _expected(root: Path, logs: Path) -> dict[str, float]:
     return {"expected HR@100": ours, "oracle": oracle, "over the oracle's": round(ours / oracle, 4)}
 
 
-def main(row: Row, *, workdir: str, data: str | None, seeds: int) -> dict[str, Any]:
-    """Runs one row."""
+def preset(row: Row, *, data: str | None) -> Config:
+    """The config of a row.
+
+    Raises:
+        UserError: `data` is not given and the row needs it, or the other way round.
+    """
     presets: dict[Row, Callable[[], Config]] = {
         Row.ML1M_LOO: lambda: movielens.get_config("loo"),
         Row.ML1M_LOO_CAUSAL: lambda: movielens.get_config("loo_causal"),
@@ -243,9 +265,16 @@ def main(row: Row, *, workdir: str, data: str | None, seeds: int) -> dict[str, A
     if needs_data != (data is not None):
         raise UserError(
             f"--data: found {data}, expected "
-            + ("a directory of raw tables" if needs_data else "none, since this row simulates")
+            + ("a directory of raw tables" if needs_data else "none")
+            + f": the row {row.value} "
+            + ("is of a real data set" if needs_data else "simulates")
         )
-    config = presets[row]()
+    return presets[row]()
+
+
+def main(row: Row, *, workdir: str, data: str | None, seeds: int) -> dict[str, Any]:
+    """Runs one row."""
+    config = preset(row, data=data)
     if config.data.split.by is not SplitBy.LOO:
         config.data.split.validation_fraction = config.data.split.test_fraction
     return run_row(

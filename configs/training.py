@@ -13,7 +13,7 @@ class Model:
 
     Attributes:
         embedding_dim: width of both towers' output.
-        residual_width: width of the residual MLP.
+        residual_width: width of the residual MLP; 0: none, the cross network is alone.
         residual_blocks: pre-norm blocks of it.
         cross_layers: layers of the DCN-v2 cross network.
         cross_rank: rank of their matrices; 0 for full rank.
@@ -35,8 +35,10 @@ class Model:
 
     def validate(self) -> None:
         """Raises `UserError` naming the first field that is wrong."""
-        require_positive(self, "model", "embedding_dim", "residual_width", "temperature")
-        require_not_negative(self, "model", "residual_blocks", "cross_layers", "cross_rank")
+        require_positive(self, "model", "embedding_dim", "temperature")
+        require_not_negative(
+            self, "model", "residual_width", "residual_blocks", "cross_layers", "cross_rank"
+        )
         require_share(self, "model", "dropout")
         low, high = self.temperature_bounds
         require(

@@ -17,6 +17,7 @@ from configs.baselines import BaselineKind
 from configs.schema import Config, Protocol
 from tests.tiny_run import STEPS_PER_EPOCH, tiny_config, tiny_dataset
 from trainer.dataset import open_dataset
+from trainer.report.curves import read_curves
 from trainer.tensorboard import (
     METADATA,
     VECTORS,
@@ -82,10 +83,31 @@ def test_curves_have_a_point_for_each_logged_step(events: EventAccumulator) -> N
         "item_cosine",
         "item_uniformity",
         "item_effective_rank",
+        "temperature",
+        "loss_spikes",
     ):
         found = scalars(events, f"train/{tag}")
         assert [step for step, _ in found] == logged, tag
         assert np.isfinite([value for _, value in found]).all(), tag
+
+
+def test_the_temperature_is_that_of_the_model(config: Config, events: EventAccumulator) -> None:
+    fixed = [value for _, value in scalars(events, "train/temperature")]
+    assert fixed == pytest.approx([config.model.temperature] * len(fixed))
+
+
+def test_a_learnt_temperature_is_seen_to_move(
+    config: Config, dataset: Path, tmp_path: Path
+) -> None:
+    learning = copy.deepcopy(config)
+    learning.model.learn_temperature = True
+    learning.train.epochs = 1
+    train_and_evaluate(learning, dataset, tmp_path / "run", console=QUIET)
+    moving = read_curves(tmp_path / "run" / "tensorboard")["train/temperature"]
+    (_, first), *_, (_, last) = moving
+    low, high = learning.model.temperature_bounds
+    assert low < last < high and len({value for _, value in moving}) == len(moving)
+    assert first == pytest.approx(config.model.temperature, rel=0.2)
 
 
 def test_monitors_are_within_what_they_can_be(config: Config, events: EventAccumulator) -> None:

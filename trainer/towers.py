@@ -60,7 +60,8 @@ class Tower(tf.keras.layers.Layer):
 
     A residual MLP and a cross network see the same input in parallel; what they give is
     concatenated and projected. The last block of the tower is linear, so that a vector of the
-    input can pass unbent through the cross network's identity.
+    input can pass unbent through the cross network's identity. A residual width of 0 leaves the
+    cross network alone; with no cross layers its identity stays.
 
     Source: Wang et al., DCN V2 (2021), parallel structure (figure 1b) and equation 1.
     """
@@ -84,12 +85,13 @@ class Tower(tf.keras.layers.Layer):
         dtype = tf.keras.mixed_precision.Policy(precision.value)
         super().__init__(name=name, dtype=dtype)
         self.config = config
-        self.project_in = tf.keras.layers.Dense(config.residual_width, dtype=dtype)
-        self.blocks = [
-            ResidualBlock(config.residual_width, config.dropout, dtype=dtype)
-            for _ in range(config.residual_blocks)
-        ]
-        self.norm = tf.keras.layers.LayerNormalization(dtype=dtype)
+        if config.residual_width:
+            self.project_in = tf.keras.layers.Dense(config.residual_width, dtype=dtype)
+            self.blocks = [
+                ResidualBlock(config.residual_width, config.dropout, dtype=dtype)
+                for _ in range(config.residual_blocks)
+            ]
+            self.norm = tf.keras.layers.LayerNormalization(dtype=dtype)
         self.project_out = tf.keras.layers.Dense(config.embedding_dim, dtype=dtype)
         self._compiled = (
             tf.function(functools.partial(self._embed, training=True), jit_compile=True)
@@ -112,12 +114,15 @@ class Tower(tf.keras.layers.Layer):
         return self._embed(inputs, training=training)
 
     def _embed(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
-        residual = self.project_in(inputs)
-        for block in self.blocks:
-            residual = block(residual, training=training)
+        parts = []
+        if self.config.residual_width:
+            residual = self.project_in(inputs)
+            for block in self.blocks:
+                residual = block(residual, training=training)
+            parts.append(self.norm(residual))
         crossed = inputs
         for layer in self.cross:
             crossed = layer(inputs, crossed)
-        joined = tf.concat([self.norm(residual), crossed], -1)
+        joined = tf.concat([*parts, crossed], -1)
         vectors = tf.cast(self.project_out(joined), tf.float32)
         return tf.math.l2_normalize(vectors, -1, epsilon=1e-12)

@@ -242,6 +242,7 @@ def _run_steps(
                         if not console.is_terminal:  # a file has no bar to look at
                             console.print(f"step {step} of {total_steps}  loss {mean_loss:.4f}")
                         tf.summary.scalar("train/loss", mean_loss, step)
+                        tf.summary.scalar("train/loss_spikes", watch.take_spikes(), step)
                         tf.summary.scalar("train/gradient_norm", norms[-1], step)
                         tf.summary.scalar("train/learning_rate", optimizer.learning_rate(), step)
                         tf.summary.scalar("train/item_cosine", cosine, step)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from configs.errors import UserError
 from trainer.model import TwoTower
+from trainer.spikes import LossSpikes
 
 COLLAPSED_CHECKS = 3
 """Checks in a row above `train.max_item_cosine` that stop a run."""
@@ -30,6 +31,7 @@ class Watch:
         self._warmup_steps = warmup_steps
         self._unread: list[tuple[int, tf.Tensor, tf.Tensor]] = []
         self._losses: list[float] = []
+        self._spikes = LossSpikes()
         self._collapsed_checks = 0
 
     @property
@@ -57,6 +59,7 @@ class Watch:
                             f"last good checkpoint is {last_good}"
                         )
                 self._losses.append(loss)
+                self._spikes.add(loss)
         self._unread.clear()
 
     def take_mean_loss(self) -> float:
@@ -64,6 +67,10 @@ class Watch:
         mean = float(np.mean(self._losses))
         self._losses.clear()
         return mean
+
+    def take_spikes(self) -> int:
+        """How many steps that were read since the last call had a loss that stood out."""
+        return self._spikes.take()
 
     def check_cosine(self, step: int, cosine: float, *, last_good: str) -> None:
         """Takes `mean_cosine` at a step.

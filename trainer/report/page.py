@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from configs.evaluation import HEADLINE, METRICS
@@ -39,8 +39,29 @@ def render(
     metrics: Mapping[str, Any], curves: Mapping[str, Curve], *, max_item_cosine: float
 ) -> str:
     """The page; every text in it is escaped, and it asks for nothing from elsewhere."""
+    return (
+        templates()
+        .get_template("page.html.j2")
+        .render(
+            metrics=metrics,
+            neighbours=metrics.get("neighbours"),
+            tuning=metrics.get("tuning"),
+            palette=PALETTE,
+            views={name: _view(found) for name, found in metrics["protocols"].items()},
+            training=list(_training(curves)),
+            monitors=list(_monitors(curves, max_item_cosine)),
+        )
+    )
+
+
+def templates(*packages: str) -> Environment:
+    """Jinja's environment with the filters and the style of our pages.
+
+    Args:
+        packages: whose templates are looked up first.
+    """
     environment = Environment(
-        loader=PackageLoader("trainer.report", ""),
+        loader=ChoiceLoader([PackageLoader(name, "") for name in (*packages, "trainer.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -50,15 +71,7 @@ def render(
     environment.filters["share"] = lambda number: f"{100 * number:.1f} %"
     environment.filters["figure"] = lambda number: f"{number:.4f}"
     environment.filters["signed"] = lambda number: f"{number:+.4f}"
-    return environment.get_template("page.html.j2").render(
-        metrics=metrics,
-        neighbours=metrics.get("neighbours"),
-        tuning=metrics.get("tuning"),
-        palette=PALETTE,
-        views={name: _view(found) for name, found in metrics["protocols"].items()},
-        training=list(_training(curves)),
-        monitors=list(_monitors(curves, max_item_cosine)),
-    )
+    return environment
 
 
 def _view(found: Mapping[str, Any]) -> dict[str, Any]:

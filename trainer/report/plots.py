@@ -66,6 +66,22 @@ def slice_bars(groups: Sequence[str], values: Mapping[str, Sequence[float | None
     return _svg(figure)
 
 
+def points(names: Sequence[str], values: Sequence[Sequence[float]], *, label: str) -> str:
+    """A value by setting: each run a dot, a line through the means; empty where there was none."""
+    figure = _figure(width=3.6, height=2.0)
+    axes = figure.subplots()
+    _style(axes)
+    there = [(place, found) for place, found in enumerate(values) if found]
+    for place, found in there:
+        axes.plot([place] * len(found), found, ".", color=PALETTE[1], markersize=4)
+    means = [(place, sum(found) / len(found)) for place, found in there]
+    axes.plot(*zip(*means, strict=True), color=PALETTE[0], linewidth=1.3, marker="_")
+    axes.set_xticks(range(len(names)), list(names), rotation=30, ha="right")
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.set_title(label, fontsize=9, color=_INK)
+    return _svg(figure)
+
+
 def curve(points: Curve, *, label: str, bound: float | None = None) -> str:
     """A value over steps; with a bound, a dashed line that it must not cross."""
     figure = _figure(width=3.6, height=1.7)

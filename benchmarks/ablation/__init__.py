@@ -1,0 +1,1 @@
+"""Studies of the trainer's settings: see `__main__.py`."""
