@@ -9,7 +9,8 @@ rows (of items, for an item's). Each run is asked the `window` queries of the va
 the full catalog, and Recall@100 is told for users without a history, for videos without train rows,
 and for all others. Popularity of the last days, which needs no training, is beside them.
 
-The short-video log is simulated, at half the users and videos of the default. MOVIETWEETINGS holds
+The short-video log is simulated, at half the users and videos of the default and three times its
+share of users who sign up meanwhile. MOVIETWEETINGS holds
 events.parquet and videos.parquet in the raw log contract. Runs that are there from an earlier call
 are used again. The table is written to WORKDIR/LOG/cold_start.md too.
 """
@@ -49,7 +50,7 @@ from trainer.train import train_and_evaluate
 _METRIC = "Recall@100"
 _SPLIT = "validation"
 _FEATURE_DROPOUT = 0.2
-_SIMULATION = ShortVideoSimulation(users=2_000, videos=15_000)
+_SIMULATION = ShortVideoSimulation(users=2_000, videos=15_000, new_user_share=0.3)
 _RESULT = "slices.json"
 
 
