@@ -69,5 +69,6 @@ def test_shares_of_recall_are_of_queries_not_of_items() -> None:
 def test_no_list_by_the_past_beats_the_answers(config: Config, dataset_dir: Path) -> None:
     found = run(config, open_dataset(dataset_dir, config), out=QUIET)
     recall = {name: each["Recall@100"] for name, each in found["lists"].items()}
-    assert max(recall, key=lambda name: recall[name]) == "oracle: the split"
-    assert recall["oracle: the split"] > 1.2 * recall["all events"] > 0
+    past = [value for name, value in recall.items() if not name.startswith("oracle")]
+    assert len(past) > 3 and min(past) > 0
+    assert recall["oracle: the split"] > 1.2 * max(past)
