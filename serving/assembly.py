@@ -10,6 +10,7 @@ from configs.schema import Config
 from preprocessing.features import SECONDS_PER_DAY, UNKNOWN_ITEM
 from serving.exported import ExportedModel
 from serving.item_store import ItemStore, ItemTable, open_items
+from serving.signatures import FINGERPRINTS
 from trainer.dataset import Dataset, load_interactions
 from trainer.model import TwoTower
 
@@ -37,11 +38,17 @@ class Assembly:
         )
         self._store = ItemStore(table, items, num_popular=2 * config.export.k)
         self._looked_up = open_items(model)
+        self._fingerprints = {name: getattr(dataset.manifest, name) for name in FINGERPRINTS}
 
     def with_index(self, searcher: Any) -> ExportedModel:
         """The graph that searches with a `serving.index.Searcher` over the same items."""
         return ExportedModel(
-            self._model, searcher, self._store, looked_up=self._looked_up, config=self._config
+            self._model,
+            searcher,
+            self._store,
+            looked_up=self._looked_up,
+            fingerprints=self._fingerprints,
+            config=self._config,
         )
 
 

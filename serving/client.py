@@ -9,6 +9,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from configs.errors import UserError
 from serving.requests import Request
+from serving.signatures import DATASET, FINGERPRINT, FINGERPRINTS
 
 
 class Client:
@@ -53,15 +54,35 @@ class Client:
         Raises:
             UserError: the server cannot be reached, does not serve the model, or refuses.
         """
+        try:
+            return self._predict(inputs, signature)
+        except grpc.RpcError as error:
+            raise UserError(self._explain(error)) from None
+
+    def fingerprints(self) -> dict[str, str] | None:
+        """Those of the dataset that the model was made of, by name; None if it does not say.
+
+        Raises:
+            UserError: as `predict`.
+        """
+        asked = {"name": np.array([name.encode() for name in FINGERPRINTS], object)}
+        try:
+            outputs, _ = self._predict(asked, DATASET)
+        except grpc.RpcError as error:
+            # How TF Serving says that there is no such signature.
+            if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                return None
+            raise UserError(self._explain(error)) from None
+        found = (value.decode() for value in outputs[FINGERPRINT])
+        return dict(zip(FINGERPRINTS, found, strict=True))
+
+    def _predict(self, inputs: Request, signature: str) -> tuple[dict[str, np.ndarray], int]:
         request = predict_pb2.PredictRequest()
         request.model_spec.name = self.model_name
         request.model_spec.signature_name = signature
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-        try:
-            response = self.stub.Predict(request, timeout=self.timeout_s)
-        except grpc.RpcError as error:
-            raise UserError(self._explain(error)) from None
+        response = self.stub.Predict(request, timeout=self.timeout_s)
         outputs = {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
         return outputs, response.model_spec.version.value
 

@@ -110,8 +110,9 @@ def write_embeddings(
 
 
 def _fingerprints(version: Path) -> dict[str, Any]:
-    report = read_report(version)
-    return {n: report[n] for n in ("version", "step", "spec_fingerprint", "assets_fingerprint")}
+    names = ("version", "step", "spec_fingerprint", "assets_fingerprint")
+    report = read_report(version, needs=names)
+    return {name: report[name] for name in names}
 
 
 def _require_same_plan(output: Path, plan: dict[str, Any]) -> None:

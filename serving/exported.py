@@ -10,10 +10,12 @@ from preprocessing.features import SECONDS_PER_DAY, TIMESTAMP
 from serving.item_store import ItemStore
 from serving.lists import ListMaker
 from serving.signatures import (
+    DATASET,
     EXCLUDE_ITEM_ID,
     ITEM_ID,
     Answer,
     Request,
+    fingerprints_of,
     inputs_of,
     named,
     parse_examples,
@@ -37,6 +39,7 @@ class ExportedModel(tf.Module):
         store: ItemStore,
         *,
         looked_up: Mapping[str, tf.Variable],
+        fingerprints: Mapping[str, str],
         config: Export,
     ) -> None:
         """Takes a trained model and an index over the vectors of the store's items.
@@ -46,6 +49,7 @@ class ExportedModel(tf.Module):
             searcher: a `serving.index.Searcher`.
             store: of the catalog.
             looked_up: `serving.item_store.open_items` of the model.
+            fingerprints: of the dataset that the model was trained on, by name.
             config: of lists and of the weight of popularity.
         """
         super().__init__(name="streamrec")
@@ -55,6 +59,7 @@ class ExportedModel(tf.Module):
         self.config = config
         self.store = store
         self.looked_up = dict(looked_up)
+        self._fingerprints = fingerprints
         self.searcher = searcher
         temperature = float(model.temperature())
         self.lists = ListMaker(searcher, store, k=config.k, temperature=temperature)
@@ -144,6 +149,7 @@ class ExportedModel(tf.Module):
             "embed_user": named(embed_user, request),
             "embed_item": named(lambda raw: {"embedding": self._item_vectors(raw)}, item),
             "similar_items": named(lambda inputs: self.similar(inputs[ITEM_ID]), item_id),
+            DATASET: fingerprints_of(self._fingerprints),
         }
 
     def _answer(self, ranked: tuple[tf.Tensor, tf.Tensor]) -> Answer:

@@ -12,6 +12,7 @@ from configs.kinds import Entity
 from configs.schema import Config, Index
 from preprocessing.features import SECONDS_PER_DAY, DType, columns_of
 from serving.assembly import Assembly
+from serving.cpp_logs import only_errors
 from serving.exported import ExportedModel
 from serving.gating import check, word
 from serving.golden import Inputs, MakeUp, golden_requests, write_golden, write_warmup
@@ -33,7 +34,7 @@ from serving.publishing import (
     write_report,
 )
 from serving.removed import read_removed, write_removed
-from serving.signatures import ITEM_ID
+from serving.signatures import FINGERPRINTS, ITEM_ID
 from serving.stored_requests import stored_requests
 from serving.tuning import Tuning, build
 from trainer.dataset import Dataset
@@ -94,6 +95,7 @@ def export(
         require_new(output, options.version)
     if options.candidate is not None:
         candidate_of(output, options.candidate)
+    only_errors()
     console.print(f"restoring {workdir}")
     config, dataset, model, step = restore_run(workdir, dataset_dir)
     with ExitStack() as stack:
@@ -155,8 +157,7 @@ def _build(
     report = {
         "beside": live,
         "step": step,
-        "spec_fingerprint": dataset.manifest.spec_fingerprint,
-        "assets_fingerprint": dataset.manifest.assets_fingerprint,
+        **{name: getattr(dataset.manifest, name) for name in FINGERPRINTS},
         "as_of": day * SECONDS_PER_DAY,
         # From which raw column, and how, an update makes the vectors of a text.
         "texts": {
@@ -165,10 +166,12 @@ def _build(
         },
         # Raw columns of items that are times, and the last that an update takes.
         "times": sorted(
-            column.name
-            for name, feature in dataset.spec.of(Entity.ITEM)
-            for column in columns_of(name, feature)
-            if column.dtype is DType.INT64 and column not in dataset.spec.statistic_columns
+            {
+                column.name
+                for name, feature in dataset.spec.of(Entity.ITEM)
+                for column in columns_of(name, feature)
+                if column.dtype is DType.INT64 and column not in dataset.spec.statistic_columns
+            }
         ),
         "max_timestamp": config.data.max_timestamp,
         "id_column": dataset.spec.features[ITEM_ID].column,

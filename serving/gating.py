@@ -27,6 +27,7 @@ from trainer.dataset import Dataset
 from trainer.restore import restore_run
 
 _ROWS_AT_ONCE = 128
+_MADE_FROM = ("step", "spec_fingerprint", "assets_fingerprint")  # of a candidate's report
 
 
 def check_candidate(
@@ -47,7 +48,7 @@ def check_candidate(
         UserError: no such candidate or run, another run than it was made from, or the gate
             refuses; then the candidate is kept aside.
     """
-    report = read_report(candidate)
+    report = read_report(candidate, needs=_MADE_FROM)
     config, dataset, model, step = restore_run(workdir, dataset_dir)
     _require_made_from(report, dataset, step=step, workdir=workdir)
     bundle = Bundle(candidate)

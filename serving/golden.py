@@ -11,7 +11,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from preprocessing.features import TIMESTAMP, USER_ID, Column, DType, FeatureSpec
 from serving.requests import Request, empty_request
-from serving.signatures import EXCLUDE_ITEM_ID, ITEM_ID
+from serving.signatures import DATASET, EXCLUDE_ITEM_ID, FINGERPRINTS, ITEM_ID
 from serving.warmup import WARMUP_FILE
 
 GOLDEN_FILE = Path("assets.extra", "golden_responses")
@@ -98,8 +98,13 @@ class MakeUp:
             "recommend_examples": self._examples,
             "embed_item": self.raw_items,
             "similar_items": self.items,
+            DATASET: self._names_of_fingerprints,
         }
         return makers[signature](count, seed=seed)
+
+    def _names_of_fingerprints(self, count: int, *, seed: int) -> Request:
+        some = ("no fingerprint", *FINGERPRINTS)
+        return {"name": np.array([some[(seed + i) % 3].encode() for i in range(count)], object)}
 
     def _examples(self, count: int, *, seed: int) -> Request:
         request = self.requests(count, seed=seed)

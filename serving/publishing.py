@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,16 +80,29 @@ def with_twin(place: Path) -> list[Path]:
     return [twin, place] if twin.is_dir() else [place]
 
 
-def read_report(version_dir: Path) -> dict[str, Any]:
+def read_report(version_dir: Path, *, needs: Collection[str] = ()) -> dict[str, Any]:
     """The report of a version or candidate.
 
+    Args:
+        version_dir: of it.
+        needs: what the report must say.
+
     Raises:
-        UserError: it has none, so it is none of ours.
+        UserError: it has none, so it is none of ours; or it does not say what is needed, so it was
+            exported by a StreamRec before that was written.
     """
     path = version_dir / REPORT
     if not path.exists():
-        raise UserError(f"--model={version_dir}: found no {REPORT}, expected a version of ours")
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        raise UserError(f"{version_dir}: found no {REPORT}, expected a version by serving.export")
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: found no JSON: {error}") from None
+    if missing := [name for name in needs if name not in report]:
+        raise UserError(
+            f"{version_dir}: found no {', '.join(missing)} in its {REPORT}, which an earlier "
+            "release wrote; expected a version by serving.export of this one"
+        )
     return report
 
 
@@ -148,7 +161,7 @@ def publish(place: Path, *, version: int | None = None, force: bool = False) -> 
     if not place.is_dir() and (done := _published_as(base, place.name)) is not None:
         return read_report(base / str(done))
     require_candidate(place)
-    report = read_report(place)
+    report = read_report(place, needs=["beside"])
     gate = report.get("gate")
     if gate is None:
         raise UserError(f"--candidate={place}: the gate has not seen it, run serving.gate first")

@@ -31,7 +31,7 @@ FloatArray = npt.NDArray[np.float32]
 
 _ROWS_AT_ONCE = 4_096
 _MAX_QUERIES = 2_000
-# A list of most of the catalog finds nearly everything, whatever its order.
+# A list of most of what it may hold finds nearly everything, whatever its order.
 _LARGEST_SHARE = 0.25
 POPULARITY = "popularity"
 
@@ -58,7 +58,8 @@ class Quality:
 def measure(config: Config, dataset: Dataset, versions: Mapping[str, SavedModel]) -> Quality:
     """Recall@k of versions and of popularity on the test queries, else on the validation queries.
 
-    k is that of the exported lists, but at most a quarter of the catalog.
+    k is that of the exported lists, but at most a quarter of the items that half of the queries
+    can be answered with: longer lists would find nearly all, and no version could be refused.
 
     Args:
         config: of the run.
@@ -66,7 +67,6 @@ def measure(config: Config, dataset: Dataset, versions: Mapping[str, SavedModel]
         versions: by name; their `embed_item` and `embed_user` must take the dataset's features.
     """
     items = dataset.catalog.size - 1
-    k = max(1, min(config.export.k, int(_LARGEST_SHARE * items)))
     for split in ("test", "validation"):
         for protocol in config.eval.protocols:
             part = f"queries/{split}/{protocol.value}"
@@ -79,11 +79,28 @@ def measure(config: Config, dataset: Dataset, versions: Mapping[str, SavedModel]
             )
             if len(eligible.queries):
                 asked = asked.take(eligible.rows, eligible.queries)
+                candidates = _candidates(config, asked, available)
+                k = max(1, min(config.export.k, int(_LARGEST_SHARE * np.median(candidates))))
                 recall = _recall(config, dataset, versions, asked, available, split=split, k=k)
                 return Quality(
                     part=part, queries=len(asked.queries), k=k, items=items, recall=recall
                 )
-    return Quality(part="", queries=0, k=k, items=items, recall={})
+    return Quality(part="", queries=0, k=config.export.k, items=items, recall={})
+
+
+def _candidates(
+    config: Config, asked: AskedQueries, available: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """How many items each query's list may hold: int64 [Q]."""
+    queries = asked.queries
+    exist = np.sort(np.delete(available, UNKNOWN_ITEM))
+    counts = np.searchsorted(exist, queries.as_of, side="right")
+    if config.eval.exclude_seen:
+        for row in range(len(queries)):
+            seen = np.unique(queries.seen.row(row))
+            seen = seen[seen != UNKNOWN_ITEM]
+            counts[row] -= np.count_nonzero(available[seen] <= queries.as_of[row])
+    return counts
 
 
 def _some(asked: AskedQueries) -> AskedQueries:

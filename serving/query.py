@@ -16,12 +16,12 @@ from preprocessing.features import FeatureSpec
 from serving.requests import (
     UserStates,
     build_request,
+    compare_datasets,
     load_state,
     load_states,
     load_titles,
     longest_history,
     spec_of_dataset,
-    strangers,
 )
 from serving.tls import client_credentials
 
@@ -68,7 +68,8 @@ def main(argv: list[str]) -> dict[str, Any]:
     client = Client(
         _SERVER.value, _MODEL_NAME.value, timeout_s=_TIMEOUT_S.value, credentials=credentials
     )
-    client.predict(request)  # the first call opens the connection
+    note = compare_datasets(root, manifest, client.fingerprints())
+    client.predict(request)  # the first call is slower than those after it
     begin = time.perf_counter()
     outputs, version = client.predict(request)
     elapsed_ms = 1e3 * (time.perf_counter() - begin)
@@ -77,8 +78,8 @@ def main(argv: list[str]) -> dict[str, Any]:
     scores = outputs["score"][0][: len(items)].tolist()
     titles = load_titles(root, manifest)
     console().print(_table(spec, states, items, scores, titles, elapsed_ms))
-    if note := strangers(items, titles):
-        print(f"warning: --dataset={root}: {note}", file=sys.stderr)
+    if note:
+        print(f"warning: {note}", file=sys.stderr)
     return {
         "user_id": user_id,
         "version": version,

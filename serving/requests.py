@@ -1,7 +1,7 @@
 """From a user's stored state to what the model is asked with. NumPy only: clients import this."""
 
 import zlib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from preprocessing.features import (
 from preprocessing.manifest import Manifest
 
 Request = dict[str, npt.NDArray[Any]]
+
+_SHOWN = 12  # Of a fingerprint's digits.
 
 _NUMPY = {DType.INT64: np.int64, DType.FLOAT: np.float32, DType.BYTES: object}
 
@@ -172,15 +174,36 @@ def load_titles(root: Path, manifest: Manifest) -> dict[str, tuple[str, str]]:
     return titles
 
 
-def strangers(items: Sequence[str], catalog: Container[str]) -> str | None:
-    """One line on the items that a dataset's catalog does not hold, if there are any.
+def compare_datasets(
+    root: Path, manifest: Manifest, made_of: Mapping[str, str] | None
+) -> str | None:
+    """Whether a dataset is the one that a model was made of.
 
-    The protocol tells a client nothing of the data that a model was made of; its answers do.
+    Args:
+        root: the dataset's directory.
+        manifest: its manifest.
+        made_of: fingerprints of the model's dataset, by name; None if the model does not say.
+
+    Returns:
+        One line to warn with where it may be another; None where it is the same.
+
+    Raises:
+        UserError: its features are other ones, so the model would misread them.
     """
-    unknown = [item for item in items if item not in catalog]
-    if not unknown:
-        return None
-    return (
-        f"found {len(unknown)} of {len(items)} recommended videos that its catalog does not hold,"
-        f" such as {unknown[0]!r}: they were added since, or the model is another dataset's"
-    )
+    if made_of is None:
+        return (
+            f"--dataset={root}: the model does not say which dataset it was made of, as those of"
+            " serving.export do: this may be another"
+        )
+    for name, expected in made_of.items():
+        found = getattr(manifest, name)
+        if found == expected:
+            continue
+        line = (
+            f"--dataset={root}: found {name} {found[:_SHOWN]}, the model was made of a dataset"
+            f" with {expected[:_SHOWN]}"
+        )
+        if name == "spec_fingerprint":
+            raise UserError(f"{line}: other features")
+        return f"{line}: states and titles are not those that it was trained on"
+    return None

@@ -12,6 +12,12 @@ _TF_DTYPE = {DType.INT64: tf.int64, DType.FLOAT: tf.float32, DType.BYTES: tf.str
 EXCLUDE_ITEM_ID = "exclude_item_id"
 ITEM_ID = "item_id"
 
+DATASET = "dataset"
+"""The signature that says which dataset the model was made of."""
+FINGERPRINT = "fingerprint"
+FINGERPRINTS = ("spec_fingerprint", "assets_fingerprint")
+"""Of a dataset's manifest: what `DATASET` may be asked for."""
+
 Request = Mapping[str, tf.Tensor]
 Answer = dict[str, tf.Tensor]
 
@@ -36,6 +42,24 @@ def named(function: Callable[[Request], Answer], inputs: Mapping[str, tf.TensorS
         return function(request)
 
     return by_name.get_concrete_function(**inputs)
+
+
+def fingerprints_of(values: Mapping[str, str]) -> Any:
+    """A concrete function from names, string [B], to fingerprints of the dataset, string [B].
+
+    It has an input, and answers row by row, because a server that batches refuses what has none.
+
+    Args:
+        values: by name, one of `FINGERPRINTS`; any other name is answered with ''.
+    """
+
+    def look_up(inputs: Request) -> Answer:
+        found = tf.zeros_like(inputs["name"])
+        for name, value in values.items():
+            found = tf.where(inputs["name"] == name, value, found)
+        return {FINGERPRINT: found}
+
+    return named(look_up, {"name": tf.TensorSpec([None], tf.string, name="name")})
 
 
 def parse_examples(examples: tf.Tensor, spec: FeatureSpec) -> dict[str, tf.Tensor]:

@@ -37,6 +37,11 @@ from serving.verdict import Verdict
 _STORE = "store"
 _VIDEOS_AT_ONCE = 4_096
 _VARIABLES = "variables"
+# Of the live version's report.
+_NEEDS = (
+    *("as_of", "id_column", "index", "max_latency_ms"),
+    *("max_timestamp", "rebuild_share", "texts", "times"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +101,7 @@ def update(
         )
     if version is not None:
         require_new(base, version)
-    report = read_report(live)
+    report = read_report(live, needs=_NEEDS)
     console.print(f"reading {live}")
     bundle = Bundle(live)
     items = _Items(bundle)

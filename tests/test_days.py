@@ -14,10 +14,12 @@ from configs.schema import Config, Protocol, SplitBy
 from preprocessing.features import NEGATIVE_ITEM
 from preprocessing.job import preprocess
 from serving import quality
+from serving.quality import POPULARITY
+from serving.verdict import CANDIDATE, LIVE, Verdict
 from tests.raw_logs import DAY_S, QUIET, START, Row, write_tables
 from tests.tiny_run import tiny_config
 from trainer.candidates import candidates_of, sampling_of
-from trainer.dataset import Dataset, open_dataset
+from trainer.dataset import Dataset, load_queries, open_dataset
 from trainer.input import parse_block
 from trainer.items import ItemEncoder
 from trainer.model import TwoTower
@@ -208,8 +210,47 @@ def test_the_gate_compares_versions_as_of_the_split(
         np.testing.assert_array_equal(items[name], counts)
     assert set(asked["embed_user"]["timestamp"]) == {SPLIT_DAY["test"] * DAY_S}
 
-    # A list of the whole catalog would find everything: shorter ones are compared.
-    long = copy.deepcopy(config)
-    long.export.k = dataset.catalog.size
-    found = quality.measure(long, dataset, {"candidate": None})  # type: ignore[dict-item]
-    assert found.k == (dataset.catalog.size - 1) // 4 and found.items == dataset.catalog.size - 1
+
+@pytest.mark.parametrize(("exclude_seen", "longest"), [(True, 1), (False, 7)])
+@pytest.mark.parametrize("k", [3, VIDEOS, 10 * VIDEOS])
+def test_lists_that_the_gate_compares_can_miss_and_be_refused(
+    config: Config,
+    dataset: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    k: int,
+    exclude_seen: bool,
+    longest: int,
+) -> None:
+    """However long the exported lists are, and though most users have seen all but 3 of 30."""
+    config = copy.deepcopy(config)
+    config.export.k, config.eval.exclude_seen = k, exclude_seen
+    queries = load_queries(dataset, "queries/test/window").queries
+    queries = queries.take(np.flatnonzero(queries.relevant.lengths))
+    size = dataset.catalog.size
+    likes = np.zeros((len(queries), size), np.float32)
+    likes[queries.relevant.row_of_value, queries.relevant.values] = 1.0
+    left = [size - 1 - len(set(queries.seen.row(row))) for row in range(len(queries))]
+    assert np.median(left) == 3
+
+    def embed(version: Any, signature: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """Versions that know what is liked (1), nothing (0), or all but that (-1)."""
+        return np.eye(size, dtype=np.float32) if signature == "embed_item" else version * likes
+
+    monkeypatch.setattr(quality, "embed", embed)
+
+    def verdict_of(candidate: int, live: int) -> tuple[quality.Quality, Verdict]:
+        versions = {CANDIDATE: candidate, LIVE: live}
+        found = quality.measure(config, dataset, versions)  # type: ignore[arg-type]
+        verdict = Verdict()
+        verdict.quality(found, margin=0.1)
+        return found, verdict
+
+    found, verdict = verdict_of(1, 0)
+    assert found.queries == len(queries) and found.k == min(k, longest)
+    assert found.recall[CANDIDATE] > found.recall[LIVE] and not verdict.problems
+    assert 0 < found.recall[LIVE] < 1 and 0 < found.recall[POPULARITY] < 1
+    found, verdict = verdict_of(-1, 1)
+    assert found.recall[CANDIDATE] < found.recall[POPULARITY]
+    worse_than_popular, worse_than_live = verdict.problems
+    assert worse_than_popular.startswith(f"quality: found Recall@{found.k} ")
+    assert "popularity's" in worse_than_popular and "the live version's" in worse_than_live

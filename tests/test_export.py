@@ -90,7 +90,7 @@ def test_report_names_the_index_and_what_the_gate_found(model_base_path: Path) -
     assert checks["recall"]["found"] > 0.999
     assert checks["quality"]["queries"] > 100
     assert checks["quality"]["recall"]["candidate"] > checks["quality"]["recall"]["popularity"]
-    assert checks["replay"]["records"] == 12 and checks["replay"]["p50_ms"] > 0
+    assert checks["replay"]["records"] == 14 and checks["replay"]["p50_ms"] > 0
     assert report["gate"]["problems"] == [] and not report["gate"]["forced"]
 
 
@@ -132,6 +132,7 @@ SIGNATURES = {
     "embed_user": ({"embedding"}, "user_id"),
     "embed_item": ({"embedding"}, "video_id"),
     "similar_items": ({"item_id", "score"}, "item_id"),
+    "dataset": ({"fingerprint"}, "name"),
 }
 
 
@@ -154,6 +155,14 @@ def test_export_refuses_a_directory_without_a_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--workdir: found no run\.json"):
         export(tmp_path, tmp_path / "models", console=QUIET)
     assert not (tmp_path / "models").exists()
+
+
+def test_the_model_says_which_dataset_it_was_made_of(served: SavedModel, dataset: Dataset) -> None:
+    manifest = dataset.manifest
+    asked = np.array([b"assets_fingerprint", b"another", b"spec_fingerprint"], object)
+    (found,) = served.signatures["dataset"].run(asked)
+    expected = [manifest.assets_fingerprint, "", manifest.spec_fingerprint]
+    assert [value.decode() for value in found] == expected
 
 
 def test_similar_items(served: SavedModel, dataset: Dataset) -> None:

@@ -89,13 +89,13 @@ def test_twin_has_the_same_signatures_and_no_custom_op(scann_base: Path) -> None
                 if not name.startswith("__")
             }
         )
-    assert signatures[0] == signatures[1] and len(signatures[0]) == 6
+    assert signatures[0] == signatures[1] and len(signatures[0]) == 7
 
 
 def test_twin_answers_where_scann_cannot_be_imported(scann_base: Path) -> None:
     report = json.loads((twin_of(scann_base) / "1" / REPORT).read_text())
     found = report["gate"]["checks"]["replay without scann"]
-    assert found["records"] == 12 and found["problems"] == []
+    assert found["records"] == 14 and found["problems"] == []
     # The check can fail: without ScaNN the other version cannot even be loaded.
     assert (
         "scann cannot be imported" in run_replay(scann_base / "1", with_scann=False)["problems"][0]

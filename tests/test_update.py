@@ -273,6 +273,20 @@ def test_killed_at_any_moment_nothing_is_visible(
     assert not list(model.glob(".building-*"))
 
 
+def test_a_version_of_an_earlier_release_is_refused_in_one_line(base: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m"
+    shutil.copytree(base / "1", model / "1")
+    report = json.loads((model / "1" / REPORT).read_text())
+    del report["times"], report["texts"]
+    (model / "1" / REPORT).write_text(json.dumps(report))
+    with pytest.raises(UserError, match=r"m/1: found no texts, times in its .*export\.json, which"):
+        update(model, add=None, remove=["x"], console=QUIET)
+    (model / "1" / REPORT).write_text("{")
+    with pytest.raises(UserError, match=r"export\.json: found no JSON"):
+        update(model, add=None, remove=["x"], console=QUIET)
+    assert [path.name for path in model.iterdir()] == ["1"]
+
+
 def test_only_the_newest_version_is_updated(base: Path) -> None:
     """What later versions added would be gone from the next, and what they removed back."""
     newest = max(int(path.name) for path in base.iterdir() if path.name.isdigit())
