@@ -10,15 +10,10 @@ the rounds, and a ratio is taken within its round.
 
 import json
 import os
-import re
-import signal
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent import futures
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +21,16 @@ import numpy as np
 from absl import flags
 from rich.table import Table
 
+from benchmarks.served import (
+    NAME,
+    PREDICT,
+    Inputs,
+    latencies_ms,
+    newest_version,
+    server,
+    stored_requests,
+)
 from configs.cli import console, run_app
-from configs.errors import UserError
 
 _MODEL = flags.DEFINE_string("model", None, "Base path of a model.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the rounds and their medians.")
@@ -36,8 +39,6 @@ _REQUESTS = flags.DEFINE_integer("requests", 1000, "Requests of a measurement.",
 _CLIENTS = flags.DEFINE_integer("clients", 8, "Concurrent clients.", lower_bound=2)
 _SERVER_FLAGS = flags.DEFINE_multi_string("server_flag", [], "Passed on to serving.server.")
 
-_NAME = "benchmark"
-_PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _LOAD = 0.7  # Of what the server can do, for the tail.
 
 # What issue and table call each figure, and where it should be.
@@ -53,21 +54,19 @@ def main(argv: list[str]) -> dict[str, Any]:
     """Measures, prints a table, writes the rounds."""
     del argv
     from serving.client import Client
-    from serving.version_dirs import find_versions
 
     base_path = Path(_MODEL.value)
-    versions = find_versions(base_path)
-    if not versions:
-        raise UserError(f"--model: {base_path}: found no version, expected one by serving.export")
-    directory = next(iter(versions.values()))
-    requests, call = _in_process(directory)
+    directory = newest_version(base_path)
+    asked = stored_requests(directory)
+    requests = [message for message, _ in asked]
+    call = _in_process(directory, [inputs for _, inputs in asked])
     out = console()
     rounds = []
     with (
-        _server(base_path) as (process, port),
-        Client(f"127.0.0.1:{port}", _NAME, timeout_s=60.0).channel as channel,
+        server(base_path, _SERVER_FLAGS.value) as (process, port),
+        Client(f"127.0.0.1:{port}", NAME, timeout_s=60.0).channel as channel,
     ):
-        ask = channel.unary_unary(_PREDICT)
+        ask = channel.unary_unary(PREDICT)
         for i in range(_ROUNDS.value + 1):
             measured = _round(requests, call, ask, process)
             if i:  # The first warms up.
@@ -87,57 +86,19 @@ def main(argv: list[str]) -> dict[str, Any]:
     return result
 
 
-def _in_process(directory: Path) -> tuple[list[bytes], Callable[[int], Any]]:
-    """Serialized requests of one user each, and what answers the i-th in this process."""
-    import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
-
+def _in_process(directory: Path, inputs: Sequence[Inputs]) -> Callable[[int], Any]:
+    """What answers the i-th request in this process."""
     from serving.options import ServerOptions
     from serving.saved_model import SavedModel
-    from serving.warmup import WARMUP_FILE, warm_up
+    from serving.warmup import warm_up
 
     # As the server loads it: the fastest for one request, too.
-    options = ServerOptions(model_base_path=directory.parent, model_name=_NAME)
+    options = ServerOptions(model_base_path=directory.parent, model_name=NAME)
     model = SavedModel(directory, intra_op_threads=options.tensorflow_intra_op_parallelism)
     warm_up(model, directory)
     signature = model.signatures["serving_default"]
-    requests, arrays = [], []
-    path = directory / WARMUP_FILE
-    if not path.exists():
-        raise UserError(f"--model: {directory}: found no {WARMUP_FILE}")
-    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-        asked = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-        if asked.model_spec.signature_name not in ("", "serving_default"):
-            continue
-        decoded = {name: tf.make_ndarray(value) for name, value in asked.inputs.items()}
-        for row in range(len(next(iter(decoded.values())))):
-            one = {name: value[row : row + 1] for name, value in decoded.items()}
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = _NAME
-            for name, value in one.items():
-                request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-            requests.append(request.SerializeToString())
-            arrays.append([one[name] for name in signature.input_names])
-    return requests, lambda i: signature.run(*arrays[i % len(arrays)])
-
-
-@contextmanager
-def _server(base_path: Path) -> Iterator[tuple[int, int]]:
-    """A server's process id and port."""
-    command = [sys.executable, "-m", "serving.server", f"--model_base_path={base_path}"]
-    command += [f"--model_name={_NAME}", "--port=0", "--rest_api_port=0", *_SERVER_FLAGS.value]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
-    ) as process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                if found := re.match(r"serving \S+ version \d+ on \S+:(\d+)", line):
-                    yield process.pid, int(found[1])
-                    return
-            raise UserError("the server ended before it was ready")
-        finally:
-            process.send_signal(signal.SIGTERM)
+    arrays = [[one[name] for name in signature.input_names] for one in inputs]
+    return lambda i: signature.run(*arrays[i % len(arrays)])
 
 
 def _round(
@@ -149,9 +110,9 @@ def _round(
         ask(requests[i % len(requests)])
 
     begin = time.process_time()
-    inside = _latencies_ms(call, range(count))
+    inside = latencies_ms(call, range(count))
     inside_per_cpu_s = count / (time.process_time() - begin)
-    alone = _latencies_ms(over_grpc, range(count))
+    alone = latencies_ms(over_grpc, range(count))
     with futures.ThreadPoolExecutor(clients) as pool:
         cpu_s, begin = _cpu_s(process), time.perf_counter()
         list(pool.map(over_grpc, range(count)))
@@ -172,15 +133,6 @@ def _round(
         "per_cpu_second": per_cpu_s / inside_per_cpu_s,
         "p99_over_p50": float(np.percentile(under_load, 99) / np.median(under_load)),
     }
-
-
-def _latencies_ms(ask: Callable[[int], Any], numbers: range) -> np.ndarray:
-    times = []
-    for i in numbers:
-        begin = time.perf_counter()
-        ask(i)
-        times.append(1e3 * (time.perf_counter() - begin))
-    return np.array(times)
 
 
 def _paced(ask: Callable[[int], Any], count: int, pause_s: float, client: int) -> np.ndarray:

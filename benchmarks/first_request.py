@@ -1,0 +1,117 @@
+"""What the first request to a version that was just loaded pays.
+
+    python -m benchmarks.first_request --model=MODELS/retrieval --output=first.json
+
+`serving.server` as it comes, in a process of its own, is given the same version again and again
+under new numbers. Once one serves, a client asks: first, then after equal pauses, then without a
+pause. Each ratio is taken within its version; a figure is the median over the versions.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from rich.table import Table
+
+from benchmarks.served import NAME, PREDICT, latencies_ms, newest_version, server, stored_requests
+from configs.cli import console, run_app
+
+_MODEL = flags.DEFINE_string("model", None, "Base path of a model.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the versions and their medians.")
+_VERSIONS = flags.DEFINE_integer("versions", 9, "That are loaded.", lower_bound=5)
+
+_PAUSE_S = 0.05
+_PAUSED, _UNPAUSED = 20, 200  # Requests.
+_ROWS = {
+    "first_over_paused": "first request over the median after equal pauses",
+    "first_over_unpaused": "first request over the median without pauses",
+    "first_ms": "first request, ms",
+    "paused_ms": f"median after pauses of {1e3 * _PAUSE_S:.0f} ms, ms",
+    "unpaused_ms": "median without pauses, ms",
+}
+
+
+def main(argv: list[str]) -> dict[str, Any]:
+    """Measures, prints a table, writes every version's figures."""
+    del argv
+    from serving.client import Client
+
+    directory = newest_version(Path(_MODEL.value)).resolve()
+    requests = [message for message, _ in stored_requests(directory)]
+    found = []
+    with tempfile.TemporaryDirectory() as root:
+        base = Path(root, NAME)
+        base.mkdir()
+        (base / "1").symlink_to(directory)
+        with (
+            server(base) as (_, port),
+            Client(f"127.0.0.1:{port}", NAME, timeout_s=60.0).channel as channel,
+        ):
+            predict = channel.unary_unary(PREDICT)
+
+            def ask(i: int) -> None:
+                predict(requests[i % len(requests)])
+
+            for number in range(1, _VERSIONS.value + 1):
+                if number > 1:
+                    (base / str(number)).symlink_to(directory)
+                _wait_until_it_serves(channel, number)
+                found.append(_of_version(ask))
+    medians = {name: round(statistics.median(f[name] for f in found), 3) for name in _ROWS}
+    table = Table(title=f"{directory}, loaded {len(found)} times")
+    for header in ("what", "found", "least–most"):
+        table.add_column(header)
+    for name, what in _ROWS.items():
+        values = [f[name] for f in found]
+        table.add_row(what, f"{medians[name]}", f"{min(values):.2f}–{max(values):.2f}")
+    console().print(table)
+    if _OUTPUT.value:
+        Path(_OUTPUT.value).write_text(
+            json.dumps({"medians": medians, "versions": found}, indent=1)
+        )
+    return {"medians": medians}
+
+
+def _wait_until_it_serves(channel: Any, version: int) -> None:
+    """Returns once the version serves and those before it have ended."""
+    from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = NAME
+    expected = {str(version): "AVAILABLE"} | {str(v): "END" for v in range(1, version)}
+    states: dict[str, str] = {}
+    while states != expected:
+        time.sleep(_PAUSE_S)
+        response = stub.GetModelStatus(request, timeout=60.0)
+        states = {
+            str(each.version): get_model_status_pb2.ModelVersionStatus.State.Name(each.state)
+            for each in response.model_version_status
+        }
+
+
+def _of_version(ask: Callable[[int], None]) -> dict[str, float]:
+    paused = []
+    for i in range(1 + _PAUSED):
+        time.sleep(_PAUSE_S)
+        paused += latencies_ms(ask, range(i, i + 1)).tolist()
+    first, *later = paused
+    unpaused = float(np.median(latencies_ms(ask, range(_UNPAUSED))))
+    after_pauses = statistics.median(later)
+    return {
+        "first_ms": first,
+        "paused_ms": after_pauses,
+        "unpaused_ms": unpaused,
+        "first_over_paused": first / after_pauses,
+        "first_over_unpaused": first / unpaused,
+    }
+
+
+if __name__ == "__main__":
+    run_app(main)
