@@ -86,6 +86,7 @@ def check(
     verdict.replay(place, max_latency_ms=config.export.max_latency_ms)
     for each in twin:
         verdict.replay(each, max_latency_ms=config.export.max_latency_ms, with_scann=False)
+    verdict.show(console)
     return verdict
 
 

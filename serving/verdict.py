@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from configs.errors import UserError
 from serving.publishing import REFUSAL_REPORT
@@ -72,9 +75,51 @@ class Verdict:
                 f"the live version's {recall[LIVE]} on {found.part}"
             )
 
+    def show(self, console: Console) -> None:
+        """Prints what was checked, one line for each, and below why it is refused, if it is."""
+        table = Table(title="gate")
+        for header in ("check", "found", "expected"):
+            table.add_column(header)
+        for name, found in self.checks.items():
+            for row in _rows_of(name, found):
+                table.add_row(*row)
+        console.print(table)
+        for problem in self.problems:
+            console.print(f"refused: {problem}", markup=False, highlight=False)
+
     def report(self) -> dict[str, Any]:
         """For the version: what was checked, and why it is refused, if it is."""
         return {"checks": self.checks, "problems": self.problems, "forced": False}
+
+
+def _rows_of(name: str, found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """A check's findings as rows of check, found and expected."""
+    if name == "recall":
+        yield (
+            f"recall@{found['k']} of the index",
+            f"{found['found']}",
+            f"at least {found['target']}",
+        )
+    elif name == "quality":
+        recall = found["recall"]
+        what = f"Recall@{found['k']} of the towers"
+        if CANDIDATE not in recall:
+            yield what, "not compared: the dataset has no query to ask", ""
+            return
+        others = ", ".join(f"{n} {v}" for n, v in recall.items() if n != CANDIDATE)
+        yield f"{what}, {found['queries']} of {found['part']}", f"{recall[CANDIDATE]}", others
+    elif name == LIVE:
+        if problem := found["not_compared"]:
+            yield f"live version {found['version']}", f"not compared: {problem}", ""
+    else:
+        problems = len(found["problems"])
+        yield (
+            f"{name}: golden requests",
+            f"{problems} problems in {found.get('records', 0)}",
+            "none",
+        )
+        if "p50_ms" in found:
+            yield f"{name}: one request, ms", f"p50 {found['p50_ms']}, p99 {found['p99_ms']}", ""
 
 
 def run_replay(place: Path, *, with_scann: bool) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What must hold before a version is visible: custom operations, twin, refusals, kills."""
 
 import gzip
+import io
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from rich.console import Console
 from tensorflow.core.framework import graph_pb2
 from tensorflow.python.tools import saved_model_utils
 
@@ -168,6 +170,23 @@ def test_quality_is_held_to_popularity_and_to_the_live_version(
     verdict.quality(Quality(part="test", queries=9, k=10, items=90, recall=recall), margin=0.1)
     assert len(verdict.problems) == len(expected)
     assert all(e in p for e, p in zip(expected, verdict.problems, strict=True))
+
+
+def test_what_the_gate_found_is_shown() -> None:
+    verdict = Verdict()
+    verdict.recall(0.5, target=0.95, k=100)
+    recall = {"popularity": 0.4, "candidate": 0.2, "live": 0.3}
+    verdict.quality(Quality(part="test", queries=9, k=10, items=90, recall=recall), margin=0.1)
+    verdict.checks["replay"] = {"records": 14, "problems": [], "p50_ms": 1.5, "p99_ms": 2.5}
+    verdict.checks["live"] = {"version": 3, "not_compared": "it takes other features"}
+    console = Console(record=True, quiet=False, width=140, file=io.StringIO())
+    verdict.show(console)
+    shown = console.export_text()
+    for each in ("recall@100", "0.5", "at least 0.95", "0.2", "popularity 0.4, live 0.3"):
+        assert each in shown
+    for each in ("live version 3", "it takes other features", "0 problems in 14", "p50 1.5"):
+        assert each in shown
+    assert len(verdict.problems) == 3 and all(f"refused: {p}" in shown for p in verdict.problems)
 
 
 def test_gate_refuses_low_recall() -> None:
