@@ -64,7 +64,7 @@ def _features() -> dict[str, Feature]:
 
 
 def get_config() -> Config:
-    """The run, chosen on its validation split."""
+    """The run, chosen on its validation split: there HR@10 .314, NDCG@10 .126, Recall@100 .477."""
     config = default.get_config()
     config.features = _features()
     config.model = Model(
@@ -77,7 +77,8 @@ def get_config() -> Config:
     )
     config.train = Train(
         batch_size=512,
-        epochs=1,
+        epochs=2,
+        batch_days=10,
         item_id_dropout=0.8,
         history_dropout=0.4,
         target_window=20,
