@@ -9,7 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from benchmarks.ann_peers import BATCH, WIDTH, FloatArray, batches, one_core, pybind_scann
+from benchmarks.ann_curves import batches, one_core
+from benchmarks.ann_peers import WIDTH, FloatArray, pybind_scann
 from serving.saved_model import SavedModel
 from serving.tuning import Tuned
 
@@ -52,7 +53,7 @@ def overhead(
             reorder=tuned.chosen.reorder,
         )
         singles = [queries[i : i + 1] for i in range(min(_CALLS, len(queries)))]
-        batch = list(batches(queries, BATCH))
+        batch = list(batches(queries))
         calls: dict[str, tuple[Callable[[FloatArray], Any], list[FloatArray]]] = {
             "op, one": (model.signatures["search"].run, singles),
             "empty, one": (model.signatures["empty"].run, singles),

@@ -1,10 +1,8 @@
-"""Indices over the same vectors, each as a set of settings that search a batch of queries."""
+"""Indices of others over the same vectors, each as a set of settings that search a batch."""
 
-import json
-import os
+import importlib.util
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,11 @@ Rows = npt.NDArray[np.int64]  # of the items found, best first
 Search = Callable[[FloatArray], Rows]
 
 WIDTH = 100
-BATCH = 32
 # 16 links and a build that looks at 200: the setting that hnswlib and faiss are compared with.
 _HNSW_LINKS, _HNSW_BUILD = 16, 200
+_EF_SEARCH = (100, 120, 140, 170, 200, 300, 500)  # at least the lists' width
+_PROBED_SHARES = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.04)
+_REFINE_FACTORS = (1, 1.5, 2, 3, 4, 8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,38 +28,28 @@ class Built:
 
     Attributes:
         name: of the system.
-        build_s: seconds to build it.
-        size_bytes: of what it keeps, the vectors themselves included; 0: not known.
+        variant: which of several builds of the same system; '' where there is one.
         settings: by description, what searches a batch for `WIDTH` items.
+        build_s: seconds to build it; 0: not measured in this run.
+        size_bytes: of what it keeps, the vectors themselves included; 0: not known.
     """
 
     name: str
-    build_s: float
-    size_bytes: int
+    variant: str = ""
     settings: dict[str, Search]
+    build_s: float = 0.0
+    size_bytes: int = 0
 
 
-def _timed(build: Callable[[], Any]) -> tuple[Any, float]:
+def timed(build: Callable[[], Any]) -> tuple[Any, float]:
+    """What a call makes, and the seconds it takes."""
     begin = time.perf_counter()
     made = build()
     return made, time.perf_counter() - begin
 
 
-def _kept(path: Path, build: Callable[[], Any]) -> tuple[Any, float, int]:
-    """A faiss index, the seconds that its build took, and its bytes; of an earlier run if there."""
-    import faiss
-
-    times = path.with_suffix(".json")
-    if not times.exists():
-        index, build_s = _timed(build)
-        faiss.write_index(index, str(path))
-        times.write_text(json.dumps({"build_s": build_s}), encoding="utf-8")
-    index = faiss.read_index(str(path))
-    return index, json.loads(times.read_text(encoding="utf-8"))["build_s"], path.stat().st_size
-
-
-def faiss_hnsw(items: FloatArray, *, threads: int, keep: Path) -> Built:
-    """HNSW of faiss, M 16, efConstruction 200; kept in a file below `keep`."""
+def faiss_hnsw(items: FloatArray, *, threads: int) -> Built:
+    """HNSW of faiss, M 16, efConstruction 200."""
     import faiss
 
     def build() -> Any:
@@ -69,7 +59,7 @@ def faiss_hnsw(items: FloatArray, *, threads: int, keep: Path) -> Built:
         return index
 
     faiss.omp_set_num_threads(threads)
-    index, build_s, size = _kept(keep / "hnsw.faiss", build)
+    index, build_s = timed(build)
     faiss.omp_set_num_threads(1)
 
     def with_ef(ef: int) -> Search:
@@ -78,46 +68,99 @@ def faiss_hnsw(items: FloatArray, *, threads: int, keep: Path) -> Built:
 
     return Built(
         name="faiss HNSW",
+        settings={f"efSearch {ef}": with_ef(ef) for ef in (60, 80, *_EF_SEARCH)},
         build_s=build_s,
-        size_bytes=size,
-        settings={f"efSearch {ef}": with_ef(ef) for ef in (60, 80, 100, 140, 200, 300, 500)},
     )
 
 
-def faiss_pq(items: FloatArray, *, threads: int, keep: Path) -> Built:
-    """IVF-PQ-fastscan of faiss, 4 bits for two dimensions, refined with the float vectors."""
+def hnswlib_hnsw(items: FloatArray, *, threads: int, keep: Path) -> Built | None:
+    """HNSW of hnswlib, built alike; kept in a file below `keep`. None where it is not installed."""
+    if importlib.util.find_spec("hnswlib") is None:
+        return None
+    import hnswlib
+
+    path = keep / "hnswlib.bin"
+    index = hnswlib.Index(space="ip", dim=items.shape[1])
+    if path.exists():
+        index.load_index(str(path))
+    else:
+        index.init_index(len(items), M=_HNSW_LINKS, ef_construction=_HNSW_BUILD)
+        index.add_items(items, num_threads=threads)
+        index.save_index(str(path))
+    index.set_num_threads(1)
+
+    def with_ef(ef: int) -> Search:
+        def search(queries: FloatArray) -> Rows:
+            index.set_ef(ef)
+            found: Rows = index.knn_query(queries, WIDTH)[0].astype(np.int64)
+            return found
+
+        return search
+
+    return Built(name="hnswlib", settings={f"ef {ef}": with_ef(ef) for ef in _EF_SEARCH})
+
+
+def faiss_pq(items: FloatArray, *, threads: int, keep: Path) -> list[Built]:
+    """IVF-PQ-fastscan of faiss, 4 bits for two dimensions, refined with the float vectors.
+
+    With √n, 2√n and 4√n lists, codes of the vectors and codes of what is left of them beside their
+    list's centroid; what all have in common, centroids and float vectors, is made once. Codes are
+    kept in files below `keep`.
+    """
     import faiss
 
-    count, dim = items.shape
-    leaves = round(count**0.5)
-
-    def build() -> Any:
-        name = f"IVF{leaves},PQ{dim // 2}x4fs,RFlat"
-        index = faiss.index_factory(dim, name, faiss.METRIC_INNER_PRODUCT)
-        index.train(items)
-        index.add(items)
-        return index
-
-    faiss.omp_set_num_threads(threads)
-    index, build_s, size = _kept(keep / "ivfpq.faiss", build)
+    exact = faiss.IndexFlatIP(items.shape[1])
+    exact.add(items)
+    variants = []
+    for factor in (1, 2, 4):
+        lists = round(factor * len(items) ** 0.5)
+        quantizer = None
+        for residual in (False, True):
+            path = keep / f"ivfpq-{lists}-{'residual' if residual else 'plain'}.faiss"
+            if not path.exists():
+                faiss.omp_set_num_threads(threads)
+                index = _trained_pq(items, lists, quantizer=quantizer, residual=residual)
+                faiss.write_index(index, str(path))
+            index = faiss.read_index(str(path))
+            quantizer = index.quantizer
+            variants.append(
+                Built(
+                    name="faiss IVF-PQ-fastscan, refined",
+                    variant=f"{lists} lists, codes of {'residuals' if residual else 'vectors'}",
+                    settings=_pq_settings(faiss.IndexRefine(index, exact), lists),
+                    size_bytes=path.stat().st_size + items.nbytes,
+                )
+            )
     faiss.omp_set_num_threads(1)
+    return variants
 
-    def with_setting(nprobe: int, factor: int) -> Search:
+
+def _trained_pq(items: FloatArray, lists: int, *, quantizer: Any, residual: bool) -> Any:
+    import faiss
+
+    dim = items.shape[1]
+    name = f"IVF{lists},PQ{dim // 2}x4fs{'r' if residual else ''}"
+    index = faiss.index_factory(dim, name, faiss.METRIC_INNER_PRODUCT)
+    if quantizer is not None:  # which is then not trained again
+        index.quantizer.add(quantizer.reconstruct_n(0, lists))
+    index.train(items)
+    index.add(items)
+    return index
+
+
+def _pq_settings(index: Any, lists: int) -> dict[str, Search]:
+    import faiss
+
+    def with_setting(nprobe: int, factor: float) -> Search:
         inner = faiss.SearchParametersIVF(nprobe=nprobe)
         parameters = faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
         return lambda queries: index.search(queries, WIDTH, params=parameters)[1]
 
-    probes = [max(1, round(share * leaves)) for share in (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)]
-    return Built(
-        name="faiss IVF-PQ-fastscan, refined",
-        build_s=build_s,
-        size_bytes=size,
-        settings={
-            f"nprobe {nprobe}, refine {factor}": with_setting(nprobe, factor)
-            for nprobe in probes
-            for factor in (2, 4, 8, 16, 32)
-        },
-    )
+    return {
+        f"nprobe {nprobe}, refine {factor}": with_setting(nprobe, factor)
+        for nprobe in sorted({max(1, round(share * lists)) for share in _PROBED_SHARES})
+        for factor in _REFINE_FACTORS
+    }
 
 
 def tfrs_scann(items: FloatArray) -> Built:
@@ -126,12 +169,10 @@ def tfrs_scann(items: FloatArray) -> Built:
     import tensorflow_recommenders as tfrs
 
     layer = tfrs.layers.factorized_top_k.ScaNN(k=WIDTH)
-    _, build_s = _timed(lambda: layer.index(tf.constant(items)))
+    layer.index(tf.constant(items))
     search = tf.function(lambda queries: layer(queries)[1], reduce_retracing=True)
     return Built(
         name="TFRS ScaNN layer, defaults",
-        build_s=build_s,
-        size_bytes=0,
         settings={"defaults": lambda queries: search(tf.constant(queries)).numpy()},
     )
 
@@ -163,24 +204,3 @@ def pybind_scann(
         .build()
     )
     return searcher.search, searcher.search_batched
-
-
-def batches(queries: FloatArray, size: int) -> Iterator[FloatArray]:
-    """The queries, `size` at a time; what does not fill a batch is left out."""
-    for start in range(0, len(queries) - size + 1, size):
-        yield queries[start : start + size]
-
-
-@contextmanager
-def one_core() -> Iterator[None]:
-    """Keeps all threads of this process on one core: no system searches with two."""
-    before = os.sched_getaffinity(0)
-    threads = [int(name) for name in os.listdir("/proc/self/task")]
-    for thread in threads:
-        os.sched_setaffinity(thread, {min(before)})
-    try:
-        yield
-    finally:
-        for thread in threads:
-            if os.path.exists(f"/proc/self/task/{thread}"):
-                os.sched_setaffinity(thread, before)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from benchmarks.ann_peers import FloatArray
 from configs import default
+from configs.errors import UserError
 from configs.simulation import ShortVideoSimulation
 from preprocessing.job import preprocess
 from preprocessing.simulate import simulate
@@ -24,10 +26,23 @@ from trainer.train import train_and_evaluate
 _VIDEOS_PER_CREATOR = 50
 
 
-def vectors(
-    root: Path, *, items: int, queries: int, console: Console
-) -> tuple[FloatArray, FloatArray]:
-    """Trains the default towers on a simulated log for an epoch, and embeds the whole catalog.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vectors:
+    """What is indexed and who asks.
+
+    Attributes:
+        items: float32 [items, dim], unit vectors.
+        tuning: float32 [t, dim], of the users by whom settings are chosen.
+        fresh: float32 [f, dim], of the other users: those whom the figures are about.
+    """
+
+    items: FloatArray
+    tuning: FloatArray
+    fresh: FloatArray
+
+
+def vectors(root: Path, *, items: int, tuning_users: int, console: Console) -> Vectors:
+    """Trains the default towers on a simulated log for an epoch, and embeds catalog and users.
 
     The log is the default one; videos beyond those it is about are drawn in the same way and were
     met by nobody, as most of a large catalog. Stages are kept below `root`; those that are there
@@ -36,24 +51,36 @@ def vectors(
     Args:
         root: of one number of items.
         items: videos of the catalog.
-        queries: users; fewer if the log has fewer.
+        tuning_users: how many of the log's users choose the settings, the same ones each time.
         console: for progress.
 
-    Returns:
-        Item vectors float32 [items, dim] and user vectors float32 [queries, dim].
+    Raises:
+        UserError: the log has no users beyond `tuning_users`.
     """
-    item_path, query_path = root / "items.npy", root / f"queries-{queries}.npy"
-    if not (item_path.exists() and query_path.exists()):
-        _make(root, item_path, query_path, items=items, queries=queries, console=console)
-    return np.load(item_path), np.load(query_path)
+    item_path, user_path = root / "items.npy", root / f"users-{tuning_users}.npz"
+    if not (item_path.exists() and user_path.exists()):
+        _make(root, item_path, user_path, items=items, tuning_users=tuning_users, console=console)
+    users = np.load(user_path)
+    return Vectors(items=np.load(item_path), tuning=users["tuning"], fresh=users["fresh"])
 
 
 def _make(
-    root: Path, item_path: Path, query_path: Path, *, items: int, queries: int, console: Console
+    root: Path,
+    item_path: Path,
+    user_path: Path,
+    *,
+    items: int,
+    tuning_users: int,
+    console: Console,
 ) -> None:
     config = default.get_config()
     simulation = config.simulation
     assert isinstance(simulation, ShortVideoSimulation)
+    if simulation.users <= tuning_users:
+        raise UserError(
+            f"--tuning_users: found {tuning_users:,}, expected less than the {simulation.users:,} "
+            "users of the simulated log"
+        )
     simulation.videos = min(items, simulation.videos)
     config.train.epochs, config.eval.protocols = 1, ()
     config.validate()
@@ -73,8 +100,11 @@ def _make(
     _, dataset, model, _ = restore_run(run)
     console.print(f"embedding {dataset.catalog.size - 1:,} items")
     day = dataset.manifest.splits.last_day
-    states = load_states(dataset.root, dataset.manifest, dataset.spec, sample=queries)
-    np.save(query_path, embed_requests(model, dataset, build_request(dataset.spec, states)))
+    everybody = load_states(dataset.root, dataset.manifest, dataset.spec)
+    tuning = load_states(dataset.root, dataset.manifest, dataset.spec, sample=tuning_users)
+    is_tuning = np.isin(everybody.user_id, tuning.user_id)
+    users = embed_requests(model, dataset, build_request(dataset.spec, everybody))
+    np.savez(user_path, tuning=users[is_tuning], fresh=users[~is_tuning])
     np.save(item_path, model.embed_catalog(dataset.catalog.size, day=day)[1:])
 
 

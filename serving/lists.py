@@ -70,7 +70,13 @@ class ListMaker(tf.Module):
         )
         rows, dots = self.index.search(query, fetch)
         fresh = tf.matmul(query, self.store.fresh_vectors, transpose_b=True)
-        fresh_dots, fresh_rows = tf.math.top_k(fresh, tf.minimum(fetch, self._num_fresh()))
+        # Of the fresh ones only those can be among the nearest that are as near as the last of the
+        # index's: a few, where to order all of them would take as long as to score them.
+        last = tf.where(tf.math.is_finite(dots[:, -1:]), dots[:, -1:], LOWEST)
+        last = tf.where(fetch < self.store.num_indexed, last, LOWEST)
+        as_near = tf.reduce_sum(tf.cast(fresh >= last, tf.int32), axis=1)
+        most = tf.maximum(0, tf.reduce_max(as_near))  # 0 for a batch of none
+        fresh_dots, fresh_rows = tf.math.top_k(fresh, tf.minimum(fetch, most))
         ids = tf.concat([rows + 1, fresh_rows + self.store.num_indexed + 1], 1)
         return tf.cast(ids, tf.int64), tf.concat([dots, fresh_dots], 1)
 

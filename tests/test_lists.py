@@ -201,6 +201,23 @@ def test_removed_items_never_come_and_fresh_ones_do(count: int) -> None:
 
 
 @pytest.mark.parametrize("index", [Index.EXACT, Index.AH])
+@pytest.mark.parametrize("batch", [0, 1, 64])
+def test_fresh_items_are_searched_exactly(index: Index, batch: int) -> None:
+    """Those that are as near as the last indexed one, however many or few those are."""
+    made = case("spread", 3_000, index, K, 0, 600)
+    queries = vectors_of("spread", 64)[:batch]
+    nearest = np.argsort(-(queries @ made.vectors.T), axis=1) + 1
+    for left_out in (0, 50):
+        excluded = nearest[:, :left_out]
+        ids, scores = made.lists(queries, excluded)
+        check(made, ids, scores, excluded)
+        for row, listed in enumerate(ids):
+            best = nearest[row, left_out : left_out + K]
+            assert np.isin(best[best > 3_000], listed).all()
+        assert batch == 0 or (ids > 3_000).any()
+
+
+@pytest.mark.parametrize("index", [Index.EXACT, Index.AH])
 @pytest.mark.parametrize("weight", [0.0, 0.3, 0.9])
 def test_scores_are_the_blend_over_the_union_of_both_lists(index: Index, weight: float) -> None:
     made = case("spread", 3_000, index)
