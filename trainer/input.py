@@ -144,7 +144,15 @@ def train_batches(
         history = batch[spec.history_item_column]
         return {**look_up(batch), **candidates_of(batch, history, sampling, draw)}
 
-    return tf.data.Dataset.zip(rows, index).map(finish, num_parallel_calls=2).prefetch(4)
+    batches = tf.data.Dataset.zip(rows, index).map(finish, num_parallel_calls=2).prefetch(4)
+    return batches.with_options(fixed_parallelism())
+
+
+def fixed_parallelism() -> tf.data.Options:
+    """For pipelines that say it: to tune it TensorFlow adds up the sizes of all strings."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def examples_in(manifest: Manifest, spec: FeatureSpec) -> int:
