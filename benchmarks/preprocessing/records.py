@@ -22,6 +22,13 @@ _ROWS_PER_RECORD = 1_024
 _FILE_TIMES = 10  # Files are read so often in one go, for times that can be told apart.
 _ROWS_TO_PARSE = 4_096
 _RECORDS_TO_PARSE = 16
+HISTORY_COLUMNS = frozenset(
+    {
+        *("user_id", "age", "gender", "country", "timestamp", "history_item", "history_timestamp"),
+        *("item", "day", "label_time", "weight"),
+    }
+)
+"""What a model of histories reads: eleven columns, two of them lists of up to 50."""
 _TF_DTYPE = {DType.INT64: tf.int64, DType.FLOAT: tf.float32, DType.BYTES: tf.string}
 
 
@@ -73,32 +80,38 @@ class RecordsBenchmark:
             self._strings
         )
 
-    def read_packed(self, *, dense: bool) -> float:
+    def read_packed(self, *, dense: bool, only: frozenset[str] | None = None) -> float:
         """Seconds to read and parse as training does.
 
         Args:
             dense: pad lists too, as training needs them; else values and row lengths are the end.
+            only: these columns; None: all that training reads.
         """
-        features = flat_features(self._read_columns)
+        columns = self._read(only)
+        features = flat_features(columns)
 
         def parse(records: tf.Tensor) -> dict[str, tf.Tensor]:
             if dense:
-                return parse_block(records, self._read_columns)
+                return parse_block(records, columns)
             return tf.io.parse_example(records, features)
 
-        return self._read(self._packed, _RECORDS_TO_PARSE, parse)
+        return self._time(self._packed, _RECORDS_TO_PARSE, parse)
 
-    def read_one_row(self, *, dense: bool) -> float:
-        """Seconds to read one-row Examples and to parse many rows at a time."""
-        features = {column.name: _feature(column) for column in self._read_columns}
+    def read_one_row(self, *, dense: bool, only: frozenset[str] | None = None) -> float:
+        """Seconds to read one-row Examples and to parse many rows at a time; as `read_packed`."""
+        columns = self._read(only)
+        features = {column.name: _feature(column) for column in columns}
 
         def parse(records: tf.Tensor) -> dict[str, tf.Tensor]:
             rows = tf.io.parse_example(records, features)
-            return to_dense(rows, self._read_columns) if dense else rows
+            return to_dense(rows, columns) if dense else rows
 
-        return self._read(self._one_row, _ROWS_TO_PARSE, parse)
+        return self._time(self._one_row, _ROWS_TO_PARSE, parse)
 
-    def _read(
+    def _read(self, only: frozenset[str] | None) -> list[Column]:
+        return [c for c in self._read_columns if only is None or c.name in only]
+
+    def _time(
         self, file: Path, records: int, parse: Callable[[tf.Tensor], dict[str, tf.Tensor]]
     ) -> float:
         serialized = tf.data.TFRecordDataset([str(file)] * _FILE_TIMES).batch(records)
