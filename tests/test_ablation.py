@@ -153,6 +153,8 @@ def test_what_follows_is_the_cheapest_of_the_best() -> None:
     assert "Best: slow, Recall@100 0.6000" in told and "Take fast" in told
     assert "Worst: bad, 0.3000, 50 % below" in told and "most evenly with fast" in told
     assert "Loss spikes: bad 4." in told
+    runs["fast"] = [row_of(0.59, cpu_seconds=89.0)]  # a second in ninety is no reason
+    assert "Take slow (90 CPU seconds)" in " ".join(follows(outcome_of(STUDY, runs)))
     # Ten times the queries: what was level is told apart.
     assert "Take slow" in " ".join(follows(outcome_of(STUDY, runs, queries=40_000)))
 

@@ -21,6 +21,7 @@ COLUMNS = {
     "seconds": "seconds",
 }
 _DECIMALS = {**dict.fromkeys(SHOWN, 4), "item_uniformity": 2}
+_WORTH_SAVING = 0.15  # of CPU seconds; less is the noise of a machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,11 @@ def noise(outcome: Outcome) -> float:
     return 2 * math.sqrt(best * (1 - best) / outcome.queries)
 
 
+def _seconds_saved(outcome: Outcome, cheaper: str, than: str) -> float:
+    """Share of a setting's CPU seconds that another saves."""
+    return 1 - outcome.mean(cheaper, "cpu_seconds") / outcome.mean(than, "cpu_seconds")
+
+
 def follows(outcome: Outcome) -> list[str]:
     """What follows for a user, a sentence each, from the figures alone."""
     names = outcome.finished
@@ -149,6 +155,8 @@ def follows(outcome: Outcome) -> list[str]:
     best, worst = max(names, key=by), min(names, key=by)
     level = [name for name in names if by(name) >= by(best) - noise(outcome)]
     cheapest = min(level, key=lambda name: outcome.mean(name, "cpu_seconds"))
+    if _seconds_saved(outcome, cheapest, best) < _WORTH_SAVING:
+        cheapest = best
     told = [
         f"Best: {best}, {CHOSEN_BY} {by(best):.4f} on validation."
         + (
@@ -161,7 +169,7 @@ def follows(outcome: Outcome) -> list[str]:
         f"Take {cheapest}"
         + (
             f": of these the least work, {outcome.mean(cheapest, 'cpu_seconds'):,.0f} CPU seconds."
-            if len(level) > 1
+            if cheapest != best
             else f" ({outcome.mean(cheapest, 'cpu_seconds'):,.0f} CPU seconds)."
         ),
     ]
