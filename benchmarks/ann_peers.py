@@ -190,9 +190,7 @@ def pybind_scann(
         builder = builder.tree(
             num_leaves=num_leaves,
             num_leaves_to_search=leaves_to_search,
-            training_sample_size=index.PARTITION_SAMPLE,
-            training_iterations=index.PARTITION_ITERATIONS,
-            quantize_centroids=index.QUANTIZED_CENTROIDS,
+            **index.PARTITIONING,
         )
     searcher = (
         builder.score_ah(

@@ -21,12 +21,15 @@ FloatArray = npt.NDArray[np.float32]
 # anisotropic threshold of 0.2 for unit vectors, and partitions of the order of sqrt(n).
 DIMENSIONS_PER_BLOCK = 2
 ANISOTROPIC_THRESHOLD = 0.2
-# Measured on a million vectors of an item tower (docs/adr/0004): trained towers crowd vectors
-# together, and fewer partitions, or centroids as bytes, send queries to the wrong ones.
-PARTITIONS_PER_SQRT = 2
-QUANTIZED_CENTROIDS = False
-PARTITION_SAMPLE = 200_000
-PARTITION_ITERATIONS = 8
+# Measured on a million vectors of an item tower (docs/adr/0004): with centroids drawn at random, or
+# small partitions given up, as ScaNN does unless told, a query's neighbours lie in twice as many.
+PARTITIONING = {
+    "training_sample_size": 100_000,
+    "training_iterations": 5,
+    "random_init": False,  # k-means++
+    "min_partition_size": 1,
+    "quantize_centroids": False,
+}
 CODEBOOK_SAMPLE = 30_000
 # An exact search of a batch holds at most so many scores (64 MiB) at once.
 _SCORES_AT_ONCE = 1 << 24
@@ -123,9 +126,7 @@ class ScannSearcher(tf.Module):
             builder = builder.tree(
                 num_leaves=num_leaves,
                 num_leaves_to_search=self.leaves_to_search,
-                training_sample_size=PARTITION_SAMPLE,
-                training_iterations=PARTITION_ITERATIONS,
-                quantize_centroids=QUANTIZED_CENTROIDS,
+                **PARTITIONING,
             )
         builder = builder.score_ah(
             DIMENSIONS_PER_BLOCK,
@@ -212,7 +213,7 @@ def kind_for(num_items: int, config: Export) -> Index:
 
 
 def leaves_for(num_items: int, kind: Index) -> int:
-    """How many partitions: about twice the square root of the number of items, 0 for none."""
+    """How many partitions: about the square root of the number of items, 0 for none."""
     if kind is not Index.PARTITIONED:
         return 0
-    return max(1, min(round(PARTITIONS_PER_SQRT * math.sqrt(num_items)), num_items))
+    return max(1, min(round(math.sqrt(num_items)), num_items))

@@ -18,7 +18,7 @@ FloatArray = npt.NDArray[np.float32]
 Search = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 _LEAVES_SHARES = (
-    *(0.001, 0.0015, 0.002, 0.003, 0.004, 0.006, 0.01, 0.015, 0.02, 0.03),
+    *(0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03),
     *(0.04, 0.06, 0.08, 0.11, 0.15, 0.2, 0.3, 0.45, 0.6, 1.0),
 )
 _REORDER_FACTORS = (1, 1.5, 2, 3, 4, 8)  # times the list's width
