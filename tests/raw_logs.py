@@ -30,7 +30,7 @@ from configs.kinds import (
     Vocabulary,
 )
 from configs.kinds import Sequence as History
-from configs.schema import Config, Data, Eval, Protocol, Split, SplitBy
+from configs.schema import Config, Data, Eval, Form, Protocol, Split, SplitBy
 
 QUIET = Console(quiet=True)
 DAY_S = 86_400
@@ -97,6 +97,8 @@ def config_of(data: Data, **kept: Feature) -> Config:
     config = default.get_config()
     config.features = dict(kept) or features()
     config.data = data
+    if data.form is Form.SEQUENCE:
+        config.train.batch_days = 0.0
     if data.split.by is SplitBy.LOO:
         config.eval = Eval(protocols=(Protocol.LOO_FILE, Protocol.LOO_STRICT))
     return config.validate()

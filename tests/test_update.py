@@ -129,7 +129,7 @@ def test_fresh_videos_come_where_their_vectors_say(base: Path, dataset: Dataset)
     users = ask(model, "embed_user", **request)["embedding"]
     scores = users @ fresh.T / 0.05
     # Who has no event yet stands behind the popular ones, which come first in the catalog.
-    request["exclude_item_id"] = np.tile(ids[:500], (40, 1))
+    request["exclude_item_id"] = np.tile(ids[:570], (40, 1))
     before, after = (ask(each, "recommend_excluding", **request) for each in (old, model))
     found = 0
     for row in range(40):
