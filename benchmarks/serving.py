@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import flags
@@ -32,6 +32,9 @@ from benchmarks.served import (
 )
 from configs.cli import console, run_app
 
+if TYPE_CHECKING:
+    from serving.saved_model import SavedModel
+
 _MODEL = flags.DEFINE_string("model", None, "Base path of a model.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the rounds and their medians.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Of which the median is taken.", lower_bound=5)
@@ -41,7 +44,7 @@ _SERVER_FLAGS = flags.DEFINE_multi_string("server_flag", [], "Passed on to servi
 
 _LOAD = 0.7  # Of what the server can do, for the tail.
 
-# What issue and table call each figure, and where it should be.
+# What the table calls each figure, and where it should be.
 _ROWS = {
     "p50_over_in_process": ("1 client: p50 over the in-process call's", "≤ 2.0"),
     "per_cpu_second": ("8 clients: requests per CPU-second over in-process", "≥ 0.6"),
@@ -57,9 +60,11 @@ def main(argv: list[str]) -> dict[str, Any]:
 
     base_path = Path(_MODEL.value)
     directory = newest_version(base_path)
+    # Before requests are read: whoever uses TensorFlow first decides of the process' threads.
+    model = _loaded(directory)
     asked = stored_requests(directory)
     requests = [message for message, _ in asked]
-    call = _in_process(directory, [inputs for _, inputs in asked])
+    call = _in_process(model, [inputs for _, inputs in asked])
     out = console()
     rounds = []
     with (
@@ -86,16 +91,20 @@ def main(argv: list[str]) -> dict[str, Any]:
     return result
 
 
-def _in_process(directory: Path, inputs: Sequence[Inputs]) -> Callable[[int], Any]:
-    """What answers the i-th request in this process."""
+def _loaded(directory: Path) -> "SavedModel":
+    """As the server loads it: the fastest for one request, too."""
     from serving.options import ServerOptions
     from serving.saved_model import SavedModel
     from serving.warmup import warm_up
 
-    # As the server loads it: the fastest for one request, too.
     options = ServerOptions(model_base_path=directory.parent, model_name=NAME)
     model = SavedModel(directory, intra_op_threads=options.tensorflow_intra_op_parallelism)
     warm_up(model, directory)
+    return model
+
+
+def _in_process(model: "SavedModel", inputs: Sequence[Inputs]) -> Callable[[int], Any]:
+    """What answers the i-th request in this process."""
     signature = model.signatures["serving_default"]
     arrays = [[one[name] for name in signature.input_names] for one in inputs]
     return lambda i: signature.run(*arrays[i % len(arrays)])
