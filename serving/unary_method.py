@@ -49,6 +49,8 @@ class UnaryCall:
         self._finish(code, text)
 
     def _finish(self, code: grpc.StatusCode, text: str, *operations: cygrpc.Operation) -> None:
+        # First: a client that has its answer may ask again at once, within the limit.
+        self._method.on_finished()
         self._start(
             _on_sent,
             cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),
@@ -57,7 +59,6 @@ class UnaryCall:
                 None, _CODES[code], text.encode("utf-8", "replace"), _NO_FLAGS
             ),
         )
-        self._method.on_finished()
 
     def _start(
         self, tag: Callable[[cygrpc.BatchOperationEvent], None], *operations: cygrpc.Operation
