@@ -25,19 +25,15 @@ from typing import Any
 import numpy as np
 from absl import flags
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.quality import over_runs
-from configs import default, movietweetings
+from benchmarks.quality import Row, over_runs, prepare, preset
+from benchmarks.tables import in_markdown, shown
 from configs.baselines import RecentPopularityParameters
 from configs.cli import console, run_app
-from configs.errors import UserError
 from configs.files import write_json, write_text
 from configs.kinds import Sequence as History
 from configs.schema import Config, Protocol
 from configs.simulation import ShortVideoSimulation
-from preprocessing.job import preprocess
-from preprocessing.simulate import simulate
 from trainer.baselines.popularity import RecentPopularity
 from trainer.dataset import Dataset, load_interactions, open_dataset
 from trainer.evaluation import ask, measure
@@ -57,8 +53,8 @@ _RESULT = "slices.json"
 class Log(enum.Enum):
     """What is learnt from."""
 
-    SHORT_VIDEO = "short_video"
-    MOVIETWEETINGS = "movietweetings"
+    SHORT_VIDEO = Row.SHORT_VIDEO.value
+    MOVIETWEETINGS = Row.MOVIETWEETINGS.value
 
 
 class Dropout(enum.Enum):
@@ -200,49 +196,17 @@ def table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> list[list[str]]
     return lines
 
 
-def prepare(log: Log, *, root: Path, data: Path | None, out: Console) -> Config:
-    """A log's preset, and its dataset at `root / "dataset"`, unless it is there."""
-    if log is Log.SHORT_VIDEO:
-        config = default.get_config()
-        config.simulation = _SIMULATION
-        raw, events = root / "logs", root / "logs" / "events"
-        if not raw.exists():
-            simulate(config.simulation, split=config.data.split, output=str(raw), display=out)
-        tables = {
-            "events": events,
-            "videos": raw / "videos.parquet",
-            "users": raw / "users.parquet",
-        }
-    else:
-        assert data is not None
-        config = movietweetings.get_config()
-        tables = {"events": data / "events.parquet", "videos": data / "videos.parquet"}
-    config.validate()
-    if not (root / "dataset" / "manifest.json").exists():
-        named = {name: str(path) for name, path in tables.items()}
-        preprocess(config, tables=named, output=root / "dataset", display=out)
-    return config
-
-
 def main(log: Log, *, workdir: str, data: str | None, seeds: int) -> dict[str, Any]:
     """Prepares, trains, measures; prints and writes the table."""
-    if (log is Log.MOVIETWEETINGS) != (data is not None):
-        raise UserError(
-            f"--data: found {data}, expected "
-            + ("none, since this log is simulated" if data else "a directory of raw tables")
-        )
+    config = preset(Row(log.value), data=data)
+    if log is Log.SHORT_VIDEO:
+        config.simulation = _SIMULATION
     out, root = console(), Path(workdir) / log.value
-    config = prepare(log, root=root, data=Path(data) if data else None, out=out)
-    found = run(config, root / "dataset", root / "runs", seeds=seeds, out=out)
-    header, *rows = table(found)
-    shown = Table(title=f"{log.value}: {_METRIC} on validation, {seeds} seeds")
-    for name in header:
-        shown.add_column(name, justify="left" if name == header[0] else "right")
-    for row in rows:
-        shown.add_row(*row)
-    out.print(shown)
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    write_text(root / "cold_start.md", "".join(f"| {' | '.join(line)} |\n" for line in lines))
+    prepared = prepare(config.validate(), root=root, data=Path(data) if data else None, out=out)
+    found = run(config, prepared.dataset, root / "runs", seeds=seeds, out=out)
+    lines = table(found)
+    out.print(shown(f"{log.value}: {_METRIC} on validation, {seeds} seeds", lines))
+    write_text(root / "cold_start.md", "\n".join(in_markdown(lines)) + "\n")
     return {"log": log.value, "seeds": seeds, "recall@100": found}
 
 

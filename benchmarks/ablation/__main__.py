@@ -23,7 +23,6 @@ from typing import Any
 
 from absl import flags
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.ablation.report import budget, claims, markdown, write_outcome
 from benchmarks.ablation.results import Outcome, follows, table
@@ -31,6 +30,7 @@ from benchmarks.ablation.runs import for_studies, sample_users, train_once
 from benchmarks.ablation.studies import STUDIES, Study
 from benchmarks.docs import put
 from benchmarks.quality import Row, Run, prepare, preset
+from benchmarks.tables import shown
 from configs.cli import console, run_app
 from configs.errors import UserError
 from preprocessing import manifest as manifests
@@ -85,13 +85,7 @@ def prepare_row(row: Row, *, workdir: Path, data: Path | None, users: int, out: 
 
 def show(outcome: Outcome, out: Console) -> None:
     """The table and what follows, on the console."""
-    header, *rows = table(outcome)
-    shown = Table(title=f"{outcome.study.name}: {outcome.study.question}")
-    for name in header:
-        shown.add_column(name, justify="left" if name == header[0] else "right")
-    for row in rows:
-        shown.add_row(*row)
-    out.print(shown)
+    out.print(shown(f"{outcome.study.name}: {outcome.study.question}", table(outcome)))
     for line in (budget(outcome), *claims(outcome), *follows(outcome)):
         out.print(line)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from benchmarks.ablation.results import CHOSEN_BY, COLUMNS, SHOWN, Outcome, follows, table, verdict
+from benchmarks.tables import in_markdown
 from configs.files import write_json, write_text
 from trainer.report.page import templates
 from trainer.report.plots import PALETTE, points
@@ -56,15 +57,12 @@ def claims(outcome: Outcome) -> list[str]:
 
 def markdown(outcome: Outcome) -> str:
     """Budget, table, claim and what follows."""
-    header, *rows = table(outcome)
     lines = [
         f"### {outcome.study.question}",
         "",
         budget(outcome),
         "",
-        "| " + " | ".join(header) + " |",
-        "|---|" + "---:|" * (len(header) - 1),
-        *("| " + " | ".join(row) + " |" for row in rows),
+        *in_markdown(table(outcome)),
         "",
         *(f"- {line}" for line in claims(outcome)),
         *([""] if outcome.study.claim else []),

@@ -204,23 +204,14 @@ def claims_of_records(records: dict[str, list[float]]) -> list[Claim]:
             least=5,
             aim=10,
         ),
-        Claim(
-            name="read packed / one row each",
-            found=median("read one row each") / median("read packed"),
-            least=4,
-            aim=8,
-        ),
-        Claim(
-            name="read packed / one row each, 11 columns",
-            found=median("read one row each, 11 columns") / median("read packed, 11 columns"),
-            least=4,
-            aim=8,
-        ),
-        Claim(
-            name="read packed / one row each, padded",
-            found=median("read one row each, padded") / median("read packed, padded"),
-            least=4,
-            aim=8,
+        *(
+            Claim(
+                name=f"read packed / one row each{how}",
+                found=median(f"read one row each{how}") / median(f"read packed{how}"),
+                least=4,
+                aim=8,
+            )
+            for how in ("", ", 11 columns", ", padded")
         ),
     ]
 
