@@ -11,17 +11,15 @@ from configs.errors import UserError
 from configs.kinds import (
     Bucketized,
     Causal,
-    Count,
     Distribution,
     Entity,
     Feature,
-    Freshness,
     HashedId,
-    LogZScore,
     OneHot,
     Sequence,
     Vocabulary,
 )
+from configs.ratings import likes, positives_by_day, small_towers
 from configs.schema import (
     Config,
     Data,
@@ -29,8 +27,6 @@ from configs.schema import (
     Form,
     Loss,
     LossKind,
-    Model,
-    PositiveRule,
     Protocol,
     Seen,
     Split,
@@ -38,8 +34,6 @@ from configs.schema import (
     Ties,
     Train,
 )
-
-_POSITIVE = PositiveRule(min_watch_fraction=1.0, events=("like",))
 
 
 def _features() -> dict[str, Feature]:
@@ -61,22 +55,6 @@ def _features() -> dict[str, Feature]:
     }
 
 
-def _statistics() -> dict[str, Feature]:
-    def positives(window_days: int) -> LogZScore:
-        return LogZScore(
-            entity=Entity.ITEM,
-            freshness=Freshness.DAY,
-            count=Count(window_days=window_days),
-            by_day=True,
-        )
-
-    return {
-        "positives": positives(0),
-        "positives_30d": positives(30),
-        "positives_7d": positives(7),
-    }
-
-
 def get_config(variant: str = "loo") -> Config:
     """The run of a protocol.
 
@@ -88,13 +66,11 @@ def get_config(variant: str = "loo") -> Config:
     """
     config = default.get_config()
     config.features = _features()
-    config.model = Model(
-        embedding_dim=64, residual_width=128, residual_blocks=1, cross_rank=64, temperature=0.07
-    )
+    config.model = small_towers()
     config.train = Train(batch_size=4_096, epochs=3)
     if variant in ("loo", "loo_causal"):
         config.data = Data(
-            positive=_POSITIVE,
+            positive=likes(),
             split=Split(by=SplitBy.LOO),
             ties=Ties.FILE_ORDER,
             seen=Seen.POSITIVE,
@@ -103,9 +79,9 @@ def get_config(variant: str = "loo") -> Config:
         if variant == "loo_causal":
             _make_causal(config)
     elif variant == "time90":
-        config.features |= _statistics()
+        config.features |= positives_by_day(0, 30, 7)
         config.data = Data(
-            positive=_POSITIVE,
+            positive=likes(),
             split=Split(validation_fraction=0.8, test_fraction=0.9),
             seen=Seen.POSITIVE,
         )

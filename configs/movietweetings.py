@@ -19,7 +19,8 @@ from configs.kinds import (
     Text,
     Vocabulary,
 )
-from configs.schema import Config, Data, Eval, Model, PositiveRule, Protocol, Seen, Split, Train
+from configs.ratings import likes, positives_by_day, small_towers
+from configs.schema import Config, Data, Eval, Protocol, Seen, Split, Train
 
 
 def _features() -> dict[str, Feature]:
@@ -51,15 +52,7 @@ def _features() -> dict[str, Feature]:
                 2013,
             ),
         ),
-        **{
-            f"positives_{days}d" if days else "positives": LogZScore(
-                entity=Entity.ITEM,
-                freshness=Freshness.DAY,
-                count=Count(window_days=days),
-                by_day=True,
-            )
-            for days in (0, 30, 7, 1)
-        },
+        **positives_by_day(0, 30, 7, 1),
     }
 
 
@@ -67,14 +60,7 @@ def get_config() -> Config:
     """The run, chosen on its validation split: there HR@10 .314, NDCG@10 .126, Recall@100 .477."""
     config = default.get_config()
     config.features = _features()
-    config.model = Model(
-        embedding_dim=64,
-        residual_width=128,
-        residual_blocks=1,
-        cross_rank=64,
-        dropout=0.3,
-        temperature=0.07,
-    )
+    config.model = small_towers(dropout=0.3)
     config.train = Train(
         batch_size=512,
         epochs=2,
@@ -85,7 +71,7 @@ def get_config() -> Config:
         max_item_cosine=1.0,  # as in configs/movielens.py:time90
     )
     config.data = Data(
-        positive=PositiveRule(min_watch_fraction=1.0, events=("like",)),
+        positive=likes(),
         split=Split(validation_fraction=0.8, test_fraction=0.9),
         seen=Seen.POSITIVE,
         negatives_per_row=0,
