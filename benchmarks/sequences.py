@@ -24,10 +24,9 @@ from configs.schema import Config, Form
 from preprocessing.features import END_SUFFIX, FeatureSpec
 from trainer.candidates import candidates_of, sampling_of
 from trainer.dataset import open_dataset
-from trainer.history_encoder import SEQUENCE_ROWS
-from trainer.input import PAD_ITEM, Rows, parse_sequences
 from trainer.model import TwoTower
 from trainer.optimizers import Optimizer
+from trainer.records import PAD_ITEM, SEQUENCE_ROWS, Rows, parse_sequences
 
 _TURNS = 7
 Batch = Mapping[str, tf.Tensor]

@@ -19,6 +19,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,19 +80,18 @@ class Training:
         from trainer.optimizers import Optimizer
         from trainer.step import TrainStep
 
-        self.config, self.spec = config, spec_of(config)
+        self.config = config
+        dataset = replace(dataset, spec=spec_of(config))  # a case may have features of its own
         self.model = TwoTower(
-            config, self.spec, dataset.catalog, dataset.assets, precision=config.train.precision
+            config, dataset.spec, dataset.catalog, dataset.assets, precision=config.train.precision
         )
         tables, dense = self.model.embedding_tables, self.model.dense_weights
         steps = dataset.manifest.rows("train") // config.train.batch_size * config.train.epochs
         optimizer = Optimizer(config.train, tables=tables, dense=dense, total_steps=steps)
         self.step = TrainStep(self.model, optimizer, tf.distribute.get_strategy())
-        sampling = sampling_of(config, self.spec, dataset.catalog)
+        sampling = sampling_of(config, dataset.spec, dataset.catalog)
         self.batches = lambda epoch: train_batches(
-            dataset.root,
-            dataset.manifest,
-            self.spec,
+            dataset,
             config=config,
             sampling=sampling,
             look_up=self.model.look_up,

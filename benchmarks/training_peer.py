@@ -17,8 +17,8 @@ import tensorflow_recommenders as tfrs
 
 from configs.schema import Config
 from trainer.dataset import Dataset
-from trainer.input import PAD_ITEM, parse_block
 from trainer.model import TwoTower
+from trainer.records import PAD_ITEM, parse_block
 
 _LEARNING_RATE = 0.1  # the tutorials'
 

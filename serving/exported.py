@@ -20,9 +20,9 @@ from serving.signatures import (
     named,
     parse_examples,
 )
-from trainer.input import PAD_ITEM
 from trainer.items import EMBEDDING_ROW
 from trainer.model import TwoTower
+from trainer.records import PAD_ITEM
 
 
 class ExportedModel(tf.Module):

@@ -7,8 +7,8 @@ import tensorflow as tf
 from serving.requests import Request
 from trainer.catalog import Catalog
 from trainer.dataset import Dataset
-from trainer.input import PAD_ITEM
 from trainer.model import TwoTower
+from trainer.records import PAD_ITEM
 
 FloatArray = npt.NDArray[np.float32]
 _ROWS_AT_ONCE = 1_024

@@ -22,9 +22,9 @@ from serving.requests import Request
 from serving.saved_model import SavedModel
 from trainer.baselines.popularity import Popularity
 from trainer.dataset import AskedQueries, Dataset, load_interactions, load_queries
-from trainer.input import PAD_ITEM
 from trainer.metrics import evaluate_lists
 from trainer.queries import eligible_relevant
+from trainer.records import PAD_ITEM
 from trainer.retrieval import DotProductScorer, Scorer, top_k
 
 FloatArray = npt.NDArray[np.float32]

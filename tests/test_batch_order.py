@@ -73,9 +73,7 @@ def test_batches_of_a_dataset(config: Config, dataset_dir: Path) -> None:
     def epoch(batch_days: float) -> list[dict[str, np.ndarray]]:
         train = replace(config.train, batch_days=batch_days, batch_size=40)
         found = train_batches(
-            dataset.root,
-            dataset.manifest,
-            dataset.spec,
+            dataset,
             config=replace(config, train=train),
             sampling=sampling_of(config, dataset.spec, dataset.catalog),
             look_up=model.look_up,

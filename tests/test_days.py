@@ -20,10 +20,10 @@ from tests.raw_logs import DAY_S, QUIET, START, Row, write_tables
 from tests.tiny_run import tiny_config
 from trainer.candidates import candidates_of, sampling_of
 from trainer.dataset import Dataset, load_queries, open_dataset
-from trainer.input import parse_block
 from trainer.items import ItemEncoder
 from trainer.model import TwoTower
 from trainer.recommenders import Towers
+from trainer.records import parse_block
 
 USERS, VIDEOS, LIKES = 40, 30, 900
 SPLIT_DAY = {"validation": START // DAY_S + 7, "test": START // DAY_S + 8}

@@ -52,9 +52,7 @@ def model_and_batches(config: Config, dataset: Dataset) -> tuple[TwoTower, tf.da
     model = TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
     counts = load_user_counts(dataset) if config.loss.symmetric else None
     batches = train_batches(
-        dataset.root,
-        dataset.manifest,
-        dataset.spec,
+        dataset,
         config=config,
         sampling=sampling_of(config, dataset.spec, dataset.catalog, user_count=counts),
         look_up=model.look_up,

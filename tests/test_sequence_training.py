@@ -18,11 +18,11 @@ from tests.tiny_run import tiny_config, tiny_dataset
 from trainer.candidates import sampling_of
 from trainer.checkpoints import CHECKPOINTS, Checkpoints
 from trainer.dataset import Dataset, open_dataset
-from trainer.history_encoder import SEQUENCE_ROWS
-from trainer.input import PAD_ITEM, Rows, parse_sequences, train_batches
+from trainer.input import train_batches
 from trainer.losses import chunks
 from trainer.model import TwoTower
 from trainer.optimizers import Optimizer
+from trainer.records import PAD_ITEM, SEQUENCE_ROWS, Rows, parse_sequences
 from trainer.train import train_and_evaluate
 
 BATCH = 9  # sequences
@@ -58,9 +58,7 @@ def model_and_batches(
 ) -> tuple[TwoTower, tf.data.Dataset]:
     model = TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
     batches = train_batches(
-        dataset.root,
-        dataset.manifest,
-        dataset.spec,
+        dataset,
         config=config,
         sampling=sampling_of(config, dataset.spec, dataset.catalog),
         look_up=model.look_up,

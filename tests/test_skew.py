@@ -18,8 +18,8 @@ from serving.options import ServerOptions
 from serving.requests import Request, build_request, load_states, spec_of_dataset
 from tests.conftest import QUIET, UPLOADED_TODAY, tables
 from trainer.dataset import AskedQueries, Dataset, load_queries
-from trainer.input import PAD_ITEM
 from trainer.model import TwoTower
+from trainer.records import PAD_ITEM
 from trainer.restore import restore_run
 
 

@@ -51,9 +51,7 @@ def losses(config: Config, dataset: Dataset, *, at_once: int = 1, **changes: Any
     tables, dense = model.embedding_tables, model.dense_weights
     optimizer = Optimizer(config.train, tables=tables, dense=dense, total_steps=STEPS_PER_EPOCH)
     batches = train_batches(
-        dataset.root,
-        dataset.manifest,
-        dataset.spec,
+        dataset,
         config=config,
         sampling=sampling_of(config, dataset.spec, dataset.catalog),
         look_up=model.look_up,

@@ -111,9 +111,7 @@ def test_batches_take_their_positives_from_the_targets(config: Config, dataset: 
             shares=shares_of(config, dataset, targets),
         )
         batches = train_batches(
-            dataset.root,
-            dataset.manifest,
-            dataset.spec,
+            dataset,
             config=config,
             sampling=sampling,
             look_up=model.look_up,

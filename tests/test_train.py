@@ -28,9 +28,7 @@ def dataset(config: Config, dataset_dir: Path):
 def batches(config: Config, dataset, model: TwoTower, **arguments) -> tf.data.Dataset:
     sampling = sampling_of(config, dataset.spec, dataset.catalog)
     return train_batches(
-        dataset.root,
-        dataset.manifest,
-        dataset.spec,
+        dataset,
         config=config,
         sampling=sampling,
         look_up=model.look_up,

@@ -158,7 +158,7 @@ def test_training_goes_on_from_there(
         batch = next(
             iter(
                 train_batches(
-                    continued.root, continued.manifest, continued.spec,
+                    continued,
                     config=config,
                     sampling=sampling_of(config, continued.spec, continued.catalog),
                     look_up=model.look_up,

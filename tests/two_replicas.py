@@ -49,9 +49,7 @@ def main(output: str) -> None:
                 tables, dense = model.embedding_tables, model.dense_weights
                 optimizer = Optimizer(config.train, tables=tables, dense=dense, total_steps=STEPS)
             batches = train_batches(
-                dataset.root,
-                dataset.manifest,
-                dataset.spec,
+                dataset,
                 config=config,
                 sampling=sampling_of(config, dataset.spec, dataset.catalog),
                 look_up=model.look_up,

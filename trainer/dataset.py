@@ -13,8 +13,8 @@ from preprocessing import manifest as manifests
 from preprocessing.features import QUERY_COLUMNS, TIMESTAMP, USER_ID, FeatureSpec, spec_of
 from preprocessing.manifest import Manifest
 from trainer.catalog import Assets, Catalog, load_assets, load_catalog
-from trainer.input import Rows, parse_packed, to_dense
 from trainer.queries import Int64Array, Interactions, Queries, Ragged
+from trainer.records import Rows, parse_packed, to_dense
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

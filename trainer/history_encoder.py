@@ -11,9 +11,7 @@ from trainer.causal import CausalTransformer
 from trainer.dropout import drop_rows
 from trainer.gather import Rows
 from trainer.history import WindowMeans
-
-SEQUENCE_ROWS = "sequence_rows"
-"""Where raw columns are of sequences: rows of each, one after the other, int64 [S]."""
+from trainer.records import SEQUENCE_ROWS
 
 
 class Asked(NamedTuple):

@@ -14,10 +14,10 @@ from trainer.dropout import drop_rows
 from trainer.encoders import EmbeddingTable, LookedUp, make_encoder
 from trainer.gather import Rows, gather_rows
 from trainer.history_encoder import HistoryEncoder
-from trainer.input import PAD_ITEM
 from trainer.items import ItemEncoder
 from trainer.losses import make_loss, sum_in_chunks
 from trainer.negatives import Negatives, rows_between
+from trainer.records import PAD_ITEM
 from trainer.replicas import map_shared, own_rows
 from trainer.temperature import Temperature
 from trainer.towers import Tower

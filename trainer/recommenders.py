@@ -14,10 +14,10 @@ import tensorflow as tf
 from configs.errors import UserError
 from preprocessing.features import SECONDS_PER_DAY
 from trainer.dataset import AskedQueries, Dataset, query_batches
-from trainer.input import PAD_ITEM, Rows
 from trainer.lists import RankedLists
 from trainer.model import TwoTower
 from trainer.queries import Int64Array
+from trainer.records import PAD_ITEM, Rows
 from trainer.retrieval import PADDING, DotProductScorer, Float32Array, Scorer
 
 _QUERIES_AT_ONCE = 1_024

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from preprocessing.features import END_SUFFIX, TIMESTAMP, FeatureSpec
-from trainer.history_encoder import SEQUENCE_ROWS
+from trainer.records import SEQUENCE_ROWS
 
 
 def with_session_starts(

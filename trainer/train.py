@@ -95,7 +95,7 @@ def train_and_evaluate(
         dataset = open_dataset(dataset_dir, config)
         if verify is Verify.FULL:
             _verify(dataset, console)
-        examples = examples_in(dataset.manifest, dataset.spec)
+        examples = examples_in(dataset)
         others = {}
         if compare_lists is not None:
             path = Path(compare_lists)
@@ -217,9 +217,8 @@ def _run_steps(
             epoch, skip = divmod(step, steps_per_epoch)
             batches = iter(
                 train_batches(
-                    dataset.root, dataset.manifest, dataset.spec,
-                    config=config, sampling=sampling, look_up=model.look_up, targets=targets,
-                    epoch=epoch, skip_batches=skip,
+                    dataset, config=config, sampling=sampling, look_up=model.look_up,
+                    targets=targets, epoch=epoch, skip_batches=skip,
                 )
             )  # fmt: skip
             end = step - skip + steps_per_epoch

@@ -16,7 +16,8 @@ from benchmarks.preprocessing.decode import decode
 from preprocessing.features import ITEM, Column, DType, FeatureSpec
 from preprocessing.rows import HASH
 from preprocessing.writer import write_records
-from trainer.input import fixed_parallelism, flat_features, parse_block, to_dense
+from trainer.input import fixed_parallelism
+from trainer.records import flat_features, parse_block, to_dense
 
 _ROWS_PER_RECORD = 1_024
 _FILE_TIMES = 10  # Files are read so often in one go, for times that can be told apart.
