@@ -1,16 +1,25 @@
 """Fixtures that several test modules share: one small log taken the whole way, stage by stage."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
-from rich.console import Console
 
 import trainer  # noqa: F401  before TensorFlow: it chooses Keras 2
 from configs import smoke
 from configs.schema import Config
+from tests.quiet import QUIET
 
-QUIET = Console(quiet=True)
+
+@pytest.fixture(scope="module")
+def without_graphs() -> Iterator[None]:
+    """TensorFlow's functions run operation by operation."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from configs.schema import Config
 from preprocessing import manifest as manifests
 from preprocessing.features import END_SUFFIX, LENGTH_SUFFIX, Column, DType, spec_of
 from preprocessing.job import preprocess
-from tests.raw_logs import QUIET, Row
+from tests.quiet import QUIET
+from tests.raw_logs import Row
 
 
 def run(config: Config, tables: dict[str, str], output: Path, *beam_options: str) -> "Decoded":

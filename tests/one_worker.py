@@ -7,7 +7,7 @@ import sys
 
 import trainer  # noqa: F401  before TensorFlow: it chooses Keras 2
 from configs.schema import Config, Distribution
-from tests.conftest import QUIET
+from tests.quiet import QUIET
 from tests.tiny_run import tiny_config
 
 

@@ -3,13 +3,11 @@
 import copy
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-import tensorflow as tf
 
 from benchmarks.ablation.__main__ import main, run_study
 from benchmarks.ablation.report import markdown, write_outcome
@@ -20,21 +18,12 @@ from benchmarks.docs import put
 from benchmarks.quality import Row, Run, preset
 from configs.errors import UserError
 from configs.schema import Config, Correction, Protocol
-from tests.conftest import QUIET
-from tests.tiny_run import STEPS_PER_EPOCH, tiny_config, tiny_dataset
+from tests.quiet import QUIET
+from tests.tiny_run import STEPS_PER_EPOCH, WITHOUT_GRAPHS, tiny_config, tiny_dataset
 from trainer.spikes import FACTOR, WINDOW, LossSpikes
 from trainer.watch import DivergedError
 
-
-@pytest.fixture(autouse=True, scope="module")
-def without_graphs() -> Iterator[None]:
-    """Half a dozen steps take less than tracing them does."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
+pytestmark = WITHOUT_GRAPHS
 
 STUDY = Study(
     name="correction",

@@ -1,19 +1,17 @@
 """A user's mistake is one line on stderr that names the thing, and nothing is left behind."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.commands import run_command
+
 ROOT = Path(__file__).parents[1]
 
 
-def refuse(*command: str) -> str:
+def refuse(module: str, *flags: str) -> str:
     """Runs a command that must fail with one line; returns the line."""
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
+    done = run_command(module, *flags)
     assert done.returncode != 0, done.stdout
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr

@@ -1,9 +1,6 @@
 """A user's mistake is one line that names the thing, and leaves nothing behind."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +17,9 @@ from preprocessing.features import spec_of
 from preprocessing.job import preprocess
 from preprocessing.parsing import parse_lines
 from preprocessing.sources import SourceFile
-from tests.raw_logs import (
-    QUIET,
-    START,
-    config_of,
-    features,
-    raw_log,
-    small_data,
-    write_lines,
-)
+from tests.commands import run_command
+from tests.quiet import QUIET
+from tests.raw_logs import START, config_of, features, raw_log, small_data, write_lines
 
 LOG = raw_log(0, events=60)
 EVENTS = LOG.events
@@ -211,18 +202,6 @@ def test_an_unknown_variant_of_movielens() -> None:
         movielens.get_config("time80")
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command as a user does."""
-    return subprocess.run(
-        [sys.executable, "-m", "preprocessing.run", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[1],
-        env=os.environ,
-        timeout=550,
-    )
-
-
 MOVIELENS = "--config=configs/movielens.py:time90"
 
 
@@ -230,7 +209,8 @@ def test_the_command_ends_in_one_line_and_no_dataset(tmp_path: Path) -> None:
     """Several processes: what goes wrong in a worker must not be said by each of them."""
     events = write_lines(tmp_path / "events.jsonl", [{"event": "like"}] * 3)
     videos = write_lines(tmp_path / "videos.jsonl", [{"video_id": "v"}])
-    done = command(
+    done = run_command(
+        "preprocessing.run",
         MOVIELENS,
         f"--events={events}",
         f"--videos={videos}",
@@ -257,7 +237,8 @@ def test_the_command_ends_in_one_json_line(tmp_path: Path) -> None:
     ]
     video = {"video_id": "v1", "category": "a", "release_year": 1999}
     user = {"user_id": "u1", "gender": "f", "age": 25, "occupation": "3"}
-    done = command(
+    done = run_command(
+        "preprocessing.run",
         MOVIELENS,
         f"--events={write_lines(tmp_path / 'events.jsonl', rows)}",
         f"--videos={write_lines(tmp_path / 'videos.jsonl', [video])}",

@@ -15,6 +15,7 @@ from configs.baselines import (
     RecentPopularityParameters,
 )
 from configs.errors import UserError
+from tests.queries import queries_of
 from trainer.baselines import BASELINES, fit_baselines, parameters_of
 from trainer.baselines.bpr import Bpr
 from trainer.baselines.ease import Ease
@@ -62,26 +63,20 @@ def interactions_of(
     )
 
 
-def queries_of(histories: list[list[int]], relevant: list[list[int]] | None = None) -> Queries:
-    history = Ragged.from_lists(histories)
-    return Queries(
-        user_id=np.arange(len(histories)).astype(str),
-        as_of=np.full(len(histories), 100 * DAY, dtype=np.int64),
-        history=history,
-        history_time=Ragged.from_lengths(np.zeros_like(history.values), history.lengths),
-        seen=history,
-        relevant=Ragged.from_lists(relevant or [[]] * len(histories)),
-    )
+def asking(histories: list[list[int]], relevant: list[list[int]] | None = None) -> Queries:
+    """Users who have seen what is in their histories ask on day 100."""
+    relevant = relevant or [[]] * len(histories)
+    return queries_of(relevant, as_of=100 * DAY, history=histories, seen=histories)
 
 
 def lists_of(baseline, histories: list[list[int]], k: int, *, num_items: int) -> list[list[int]]:
     available = np.zeros(num_items, dtype=np.int64)
-    queries = queries_of(histories)
+    queries = asking(histories)
     return top_k(baseline, queries, k=k, available=available, exclude_seen=True)[0].tolist()
 
 
 def scores_of(baseline, histories: list[list[int]]) -> np.ndarray:
-    return baseline.score(queries_of(histories), rows=slice(0, len(histories)), items=ALL)
+    return baseline.score(asking(histories), rows=slice(0, len(histories)), items=ALL)
 
 
 def checkerboard() -> list[list[int]]:
@@ -100,14 +95,14 @@ class TestContract:
 
     def test_scores_every_item_of_the_catalog_finitely(self, name):
         scores = self.fitted(name).score(
-            queries_of(checkerboard()), rows=slice(3, 8), items=slice(0, SIDE + 2)
+            asking(checkerboard()), rows=slice(3, 8), items=slice(0, SIDE + 2)
         )
         assert scores.shape == (5, SIDE + 2) and scores.dtype == np.float32
         assert np.isfinite(scores).all()
 
     def test_a_block_of_queries_is_part_of_the_whole(self, name):
         baseline = self.fitted(name)
-        queries = queries_of([*checkerboard(), [], [3]])
+        queries = asking([*checkerboard(), [], [3]])
         whole = baseline.score(queries, rows=slice(0, len(queries)), items=ALL)
         parts = [
             baseline.score(queries, rows=slice(start, start + 2), items=ALL)
@@ -117,7 +112,7 @@ class TestContract:
 
     def test_a_block_of_items_is_part_of_the_whole(self, name):
         baseline = self.fitted(name)
-        queries, rows = queries_of([*checkerboard(), [], [3]]), slice(2, SIDE + 2)
+        queries, rows = asking([*checkerboard(), [], [3]]), slice(2, SIDE + 2)
         whole = baseline.score(queries, rows=rows, items=ALL)
         parts = [
             baseline.score(queries, rows=rows, items=slice(start, min(start + 5, SIDE + 2)))
@@ -165,7 +160,7 @@ class TestPersonalContract:
     def test_finds_the_withheld_diagonal_of_a_checkerboard(self, name):
         board = checkerboard()
         baseline = make(name).fit(interactions_of(board, num_items=SIDE + 1))
-        queries = queries_of(board, [[u + 1] for u in range(SIDE)])
+        queries = asking(board, [[u + 1] for u in range(SIDE)])
         available = np.zeros(SIDE + 1, dtype=np.int64)
         lists, _ = top_k(baseline, queries, k=2, available=available, exclude_seen=True)
         metrics = evaluate_lists(lists, queries.relevant, (1,), catalog_size=SIDE)
@@ -425,7 +420,7 @@ class TestBpr:
         parameters = BprParameters(factors=3, iterations=50, regularization=0.1)
         baseline = Bpr(parameters).fit(interactions_of(checkerboard(), num_items=SIDE + 1))
         history = [1, 3, 9, 11]
-        queries = queries_of([history])
+        queries = asking([history])
         user = baseline._users(queries, slice(0, 1))[0].astype(np.float64)
         apart = baseline._items[history][:, None] - baseline._items[baseline._negatives[history]]
 

@@ -10,11 +10,9 @@ import tensorflow as tf
 
 from configs.schema import Config
 from preprocessing.features import SECONDS_PER_DAY
+from tests.fresh_model import batches_of, new_model
 from trainer.batch_order import order_of_rows
-from trainer.candidates import sampling_of
 from trainer.dataset import open_dataset
-from trainer.input import train_batches
-from trainer.model import TwoTower
 
 ROWS, BATCH, DAYS = 1_003, 50, 100
 
@@ -68,17 +66,11 @@ def test_fewer_rows_than_a_batch_are_left() -> None:
 
 def test_batches_of_a_dataset(config: Config, dataset_dir: Path) -> None:
     dataset = open_dataset(dataset_dir, config)
-    model = TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
+    model = new_model(config, dataset)
 
     def epoch(batch_days: float) -> list[dict[str, np.ndarray]]:
         train = replace(config.train, batch_days=batch_days, batch_size=40)
-        found = train_batches(
-            dataset,
-            config=replace(config, train=train),
-            sampling=sampling_of(config, dataset.spec, dataset.catalog),
-            look_up=model.look_up,
-            epoch=0,
-        )
+        found = batches_of(replace(config, train=train), dataset, model)
         return list(found.as_numpy_iterator())
 
     near, any_time = epoch(1.0), epoch(0.0)

@@ -13,7 +13,7 @@ from configs.simulation import ShortVideoSimulation
 from preprocessing.features import spec_of
 from preprocessing.job import preprocess
 from preprocessing.simulate import simulate
-from tests.raw_logs import QUIET
+from tests.quiet import QUIET
 
 COLUMNS = spec_of(setting.config()).train_columns
 

@@ -1,6 +1,5 @@
 """Checkpoints on damaged and full disks."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from configs.errors import UserError
+from tests.damage import file_system, flip_a_bit
 from trainer.checkpoints import Checkpoints, newest_readable, path_of, problem_of, steps_in
 
 ROWS = 3_000
@@ -52,13 +52,6 @@ def test_without_the_state_file_nothing_is_lost(tmp_path: Path) -> None:
     assert restore(tmp_path) == (10, 10.0, [])
 
 
-def flip(file: Path, at: float) -> None:
-    """Flips a bit at a share of the file."""
-    body = bytearray(file.read_bytes())
-    body[int(at * (len(body) - 1))] ^= 0x10
-    file.write_bytes(body)
-
-
 @pytest.mark.parametrize("name", ["index", "data-00000-of-00001"])
 @pytest.mark.parametrize(
     "damage", ["gone", "empty", "cut", "cut by one", "bit 1", "bit 2", "bit 3"]
@@ -80,7 +73,7 @@ def test_a_damaged_newest_is_passed_over_with_a_warning(
         case "cut by one":
             file.write_bytes(body[:-1])
         case _:
-            flip(file, {"bit 1": 0.1, "bit 2": 0.4, "bit 3": 0.7}[damage])
+            flip_a_bit(file, len(body) * {"bit 1": 1, "bit 2": 4, "bit 3": 7}[damage] // 10)
     step, weight, warnings = restore(tmp_path)
     assert (step, weight) == (5, 5.0)
     assert len(warnings) == 1 and str(path_of(saved.directory, 10)) in warnings[0]
@@ -93,7 +86,7 @@ def test_every_bit_of_the_data_is_watched(tmp_path: Path) -> None:
     file = Path(f"{path}.data-00000-of-00001")
     body = file.read_bytes()
     for at in np.random.default_rng(0).integers(len(body), size=30):
-        flip(file, at / (len(body) - 1))
+        flip_a_bit(file, at)
         assert problem_of(path) is not None, at
         file.write_bytes(body)
     assert problem_of(path) is None
@@ -116,7 +109,7 @@ def test_saving_after_a_damaged_one_keeps_what_is_good(tmp_path: Path) -> None:
     """The damaged one is newer than the next to be saved: it must not push the good ones out."""
     saved, variable = checkpoints(tmp_path)
     save(saved, variable, 5, 10)
-    flip(saved.directory / "ckpt-10.data-00000-of-00001", 0.5)
+    flip_a_bit(saved.directory / "ckpt-10.data-00000-of-00001")
     again, variable = checkpoints(tmp_path, keep=1)
     assert again.restore_newest(warn=lambda text: None) == 5
     save(again, variable, 7)
@@ -136,15 +129,8 @@ def test_a_save_that_was_killed_leaves_the_one_before(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
-    done = subprocess.run(mount, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with file_system(tmp_path, "64k") as disk:
+        yield disk
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(small_disk: Path) -> None:

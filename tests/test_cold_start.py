@@ -10,7 +10,7 @@ import pytest
 from benchmarks import cold_start
 from benchmarks.cold_start import SETTINGS, Dropout, recall_by_slice, run, table, with_dropouts
 from configs.schema import Config
-from tests.conftest import QUIET
+from tests.quiet import QUIET
 from trainer.metrics import evaluate_lists
 from trainer.queries import Queries, Ragged
 

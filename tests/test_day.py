@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +12,8 @@ import pytest
 
 from configs.errors import UserError
 from serving.day import Step, run_day, steps_of_day
-from tests.conftest import QUIET
+from tests.quiet import QUIET
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 
@@ -85,29 +84,22 @@ def test_killed_amid_a_step_the_step_dies_too_and_the_next_run_goes_on(commands:
     day = commands / "day"
     run = (
         "from pathlib import Path; from serving.day import Step, run_day\n"
-        "from tests.conftest import QUIET; from tests.test_day import steps\n"
+        "from tests.quiet import QUIET; from tests.test_day import steps\n"
         f"root = Path({str(commands)!r})\n"
         "waits = Step(name='w', command=['waits', str(root)], needs=[root / 'made-w'])\n"
         "run_day(root / 'day', [*steps(root)[:1], waits], console=QUIET)\n"
     )
     path = os.pathsep.join([str(commands), str(ROOT)])
     with subprocess.Popen([sys.executable, "-c", run], env=os.environ | {"PYTHONPATH": path}) as at:
-        wait_for((commands / "waiting").exists)
+        wait_until((commands / "waiting").exists)
         at.send_signal(signal.SIGKILL)
     step = int((commands / "pid").read_text())
-    wait_for(lambda: not Path(f"/proc/{step}").exists())
+    wait_until(lambda: not Path(f"/proc/{step}").exists())
     (commands / "go").touch()
     waits = Step(name="w", command=["waits", str(commands)], needs=[commands / "made-w"])
     summary = run_day(day, [*steps(commands)[:1], waits], console=QUIET)
     assert ran(commands) == "a"
     assert [summary[n]["resumed"] for n in "aw"] == [True, False]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_what_a_later_step_takes_away_is_not_missed(commands: Path) -> None:

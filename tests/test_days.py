@@ -16,7 +16,9 @@ from preprocessing.job import preprocess
 from serving import quality
 from serving.quality import POPULARITY
 from serving.verdict import CANDIDATE, LIVE, Verdict
-from tests.raw_logs import DAY_S, QUIET, START, Row, write_tables
+from tests.fresh_model import new_model
+from tests.quiet import QUIET
+from tests.raw_logs import DAY_S, START, Row, write_tables
 from tests.tiny_run import tiny_config
 from trainer.candidates import candidates_of, sampling_of
 from trainer.dataset import Dataset, load_queries, open_dataset
@@ -86,10 +88,6 @@ def dataset(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Dataset
     return dataset_of(config, log(), tmp_path_factory.mktemp("days"))
 
 
-def model_of(config: Config, dataset: Dataset) -> TwoTower:
-    return TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
-
-
 def positives(dataset: Dataset, item: np.ndarray, day: np.ndarray) -> dict[str, np.ndarray]:
     """Statistics of items as of the start of days, counted like by like."""
     place = {video: number for number, video in enumerate(dataset.catalog.video_id)}
@@ -124,7 +122,7 @@ def one_batch(config: Config, dataset: Dataset, model: TwoTower) -> tuple[Any, d
 def test_candidates_have_the_statistics_of_the_day_of_their_row(
     config: Config, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = model_of(config, dataset)
+    model = new_model(config, dataset)
     rows, batch = one_batch(config, dataset, model)
     today = rows["timestamp"].numpy() // DAY_S
     assert (today < rows["label_time"].numpy() // DAY_S).sum() > 50  # shown, and liked days later
@@ -175,7 +173,7 @@ def test_evaluation_at_a_split_sees_no_later_day(
     """Likes from a split's first second on move no item; they would move all as of a later day."""
     with_later = dataset_of(config, log() + later(SPLIT_DAY[split]), tmp_path)
     np.testing.assert_array_equal(dataset.catalog.video_id, with_later.catalog.video_id)
-    model, grown = model_of(config, dataset), model_of(config, with_later)
+    model, grown = new_model(config, dataset), new_model(config, with_later)
 
     found = Towers(model, dataset, split=split).item_vectors
 

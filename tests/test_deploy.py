@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_server import NAME, save, serving
 
 from serving.grpc_server import serve
 from serving.options import ServerOptions
+from tests.tiny_server import NAME, save, serving
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))

@@ -1,11 +1,8 @@
 """The page about a dataset says what the dataset holds, and shows untrusted text as text."""
 
-import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -33,17 +30,11 @@ from preprocessing.description.facts import facts_of, sentence
 from preprocessing.description.statistics import Summary
 from preprocessing.features import columns_of, spec_of
 from preprocessing.job import preprocess
+from tests.commands import result_of, run_command
+from tests.damage import flip_a_bit
 from tests.decoded import Decoded, run
-from tests.raw_logs import (
-    DAY_S,
-    QUIET,
-    START,
-    config_of,
-    features,
-    raw_log,
-    small_data,
-    write_tables,
-)
+from tests.quiet import QUIET
+from tests.raw_logs import DAY_S, START, config_of, features, raw_log, small_data, write_tables
 
 ATTACK = "<script>alert('x')</script>"
 BREAKOUT = '"><img src=x onerror=alert(1)> [bold red] $\\frac{ \x1b[31m'
@@ -442,38 +433,29 @@ def test_a_broken_file_is_named_and_no_page_is_written(decoded: Decoded, tmp_pat
     copy = tmp_path / "copy"
     shutil.copytree(decoded.root, copy)
     broken = copy / decoded.manifest.part("train")[0].name
-    data = bytearray(broken.read_bytes())
-    data[len(data) // 2] ^= 4
-    broken.write_bytes(bytes(data))
+    flip_a_bit(broken)
     with pytest.raises(UserError, match=f"{broken}: found a broken record"):
         describe(copy, output=tmp_path / "page.html", config=SETTINGS, display=QUIET)
     assert not (tmp_path / "page.html").exists()
 
 
-def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "preprocessing.describe", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=550,
-        check=False,
-    )
-
-
 def test_the_command_writes_the_page_and_shows_counts(decoded: Decoded, tmp_path: Path) -> None:
     output = tmp_path / "page.html"
-    ran = command(str(decoded.root), f"--output={output}", "--config.describe.max_number_drift=0")
-    assert ran.returncode == 0, ran.stderr
-    result = json.loads(ran.stdout.splitlines()[-1])
+    result, said = result_of(
+        "preprocessing.describe",
+        str(decoded.root),
+        f"--output={output}",
+        "--config.describe.max_number_drift=0",
+    )
     assert result["page"] == str(output) and output.exists()
     assert any("Jensen-Shannon" in line for line in result["warnings"])
     assert result["rows"]["train"] == decoded.manifest.rows("train")
     read = decoded.manifest.rows("train") + decoded.manifest.rows("queries/test/next")
-    assert f"{read}/{read} rows" in " ".join(ran.stdout.split())
+    assert f"{read}/{read} rows" in " ".join(said.split())
 
 
 def test_the_command_names_what_is_wrong() -> None:
-    ran = command()
+    ran = run_command("preprocessing.describe")
     assert ran.returncode == 1
     assert ran.stderr == "error: DATASET: found [], expected one directory\n"
 

@@ -13,6 +13,7 @@ from preprocessing.description.reading import read_rows
 from preprocessing.description.sample import Reservoir
 from preprocessing.features import Column, DType
 from preprocessing.records import Values, encode_rows
+from tests.damage import flip_a_bit
 
 COLUMNS = (
     Column(name="id", dtype=DType.BYTES),
@@ -87,9 +88,7 @@ ROWS = [(f"u{n}", n, n / 2, (1.0, 2.0), [n] * (n % 3), ["k"]) for n in range(12)
 def test_a_flipped_bit_is_found(tmp_path: Path, at: int) -> None:
     path = tmp_path / "some.tfrecord"
     write(path, ROWS, rows_per_record=5)
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1
-    path.write_bytes(bytes(data))
+    flip_a_bit(path, at)
     with pytest.raises(UserError, match=rf"^{path}: found a broken record at byte \d+, expected"):
         list(read_rows(path, COLUMNS))
 

@@ -9,7 +9,7 @@ from configs.errors import UserError
 from serving.embedding import DONE, Of, write_embeddings
 from serving.offline import embed_requests
 from serving.requests import build_request, load_states
-from tests.conftest import QUIET
+from tests.quiet import QUIET
 from trainer.restore import restore_run
 
 

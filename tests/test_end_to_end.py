@@ -11,17 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.commands import ROOT, result_of
+
 CONFIG = "--config=configs/smoke.py"
-ROOT = Path(__file__).parents[1]
-
-
-def run(*command: str) -> tuple[dict[str, Any], str]:
-    """Runs a command to its end; returns the JSON of its last line and all of its output."""
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout.splitlines()[-1]), done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +21,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Everything that the commands made, by step."""
     root = tmp_path_factory.mktemp("whole-way")
     logs, dataset, work = root / "logs", root / "dataset", root / "train"
-    simulated, _ = run("preprocessing.simulate", CONFIG, f"--output={logs}")
-    prepared, _ = run(
+    simulated, _ = result_of("preprocessing.simulate", CONFIG, f"--output={logs}")
+    prepared, _ = result_of(
         "preprocessing.run",
         CONFIG,
         f"--events={logs / 'events'}",
@@ -38,14 +30,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         f"--users={logs / 'users.parquet'}",
         f"--output={dataset}",
     )
-    trained, tables = run(
+    trained, tables = result_of(
         "trainer.task",
         CONFIG,
         f"--dataset={dataset}",
         f"--workdir={work}",
         f"--compare_lists={logs / 'truth.parquet'}",
     )
-    exported, said = run(
+    exported, said = result_of(
         "serving.export", f"--workdir={work}", f"--output={root / 'models' / 'retrieval'}"
     )
     return {
@@ -98,7 +90,7 @@ def query_and_stop(server: subprocess.Popen[str], dataset: Path) -> tuple[dict[s
                 break
         else:
             pytest.fail("the server ended before it was ready")
-        return run(
+        return result_of(
             "serving.query", f"--server=localhost:{found[1]}", f"--dataset={dataset}", "--k=5"
         )
     finally:

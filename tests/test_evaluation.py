@@ -12,7 +12,7 @@ import pytest
 from configs.baselines import BaselineKind, Baselines
 from configs.errors import UserError
 from configs.schema import Config, Protocol
-from tests.conftest import QUIET
+from tests.quiet import QUIET
 from trainer.baselines.popularity import RecentPopularity
 from trainer.checkpoints import CHECKPOINTS, steps_in
 from trainer.dataset import load_interactions, load_queries

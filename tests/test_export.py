@@ -20,7 +20,7 @@ from serving.replay import broken_clauses
 from serving.requests import build_request, empty_request, load_states
 from serving.saved_model import SavedModel
 from serving.tuning import Tuning, best_of, build, mean_overlap
-from tests.conftest import QUIET
+from tests.quiet import QUIET
 from trainer.dataset import Dataset
 from trainer.restore import restore_run
 

@@ -22,18 +22,11 @@ from preprocessing import manifest as manifests
 from preprocessing.job import preprocess
 from preprocessing.sethash import SetHash, differing, set_hashes
 from preprocessing.sources import list_files, read_lines
+from tests.damage import file_system, flip_a_bit
 from tests.decoded import Decoded, run
 from tests.killed_preprocessing import STAGES
-from tests.raw_logs import (
-    DAY_S,
-    QUIET,
-    START,
-    Row,
-    config_of,
-    raw_log,
-    small_data,
-    write_lines,
-)
+from tests.quiet import QUIET
+from tests.raw_logs import DAY_S, START, Row, config_of, raw_log, small_data, write_lines
 
 LOG = raw_log(3, events=300)
 EVENTS = LOG.events
@@ -126,20 +119,8 @@ def test_killed_at_any_stage_and_run_again(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("mounting a tmpfs takes root")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)],
-        capture_output=True,
-        text=True,
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with file_system(tmp_path, "4m") as disk:
+        yield disk
 
 
 def test_a_full_disk(
@@ -205,9 +186,7 @@ def test_damaged_files_fail_the_job_or_are_set_aside(
     cut = write_lines(events / "cut.jsonl.gz", more)
     cut.write_bytes(cut.read_bytes()[:-1])
     flipped = write_lines(events / "flipped.jsonl.gz", more)
-    body = bytearray(flipped.read_bytes())
-    body[len(body) // 2] ^= 0x10
-    flipped.write_bytes(body)
+    flip_a_bit(flipped)
     parquet = events / "short.parquet"
     pl.DataFrame(more, infer_schema_length=None).write_parquet(parquet)
     parquet.write_bytes(parquet.read_bytes()[:-9])

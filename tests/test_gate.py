@@ -23,7 +23,7 @@ from serving.replay import broken_clauses, differences
 from serving.requests import build_request, load_states
 from serving.saved_model import SavedModel
 from serving.verdict import Verdict, run_replay
-from tests.conftest import QUIET
+from tests.quiet import QUIET
 from trainer.restore import restore_run
 
 OPS = Path(__file__).parent / "data" / "tf-2.11-ops.json.gz"

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from configs.schema import Config
+from tests.fresh_model import new_model
 from trainer.dataset import Dataset, open_dataset
 from trainer.items import ItemEncoder
-from trainer.model import TwoTower
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_the_row_of_new_items_learns_from_positives_only_with_dropout(
 def test_the_model_drops_ids_in_training_alone(config: Config, dataset) -> None:
     dropping = dataclasses.replace(config, train=dataclasses.replace(config.train))
     dropping.train.item_id_dropout = 0.9
-    model = TwoTower(dropping, dataset.spec, dataset.catalog, dataset.assets)
+    model = new_model(dropping, dataset)
     one, day = tf.constant([1, 2, 3], tf.int64), tf.zeros([3], tf.int64)
     np.testing.assert_array_equal(model.embed_items(one, day), model.embed_items(one, day))
     assert model.items.id_dropout == 0.9

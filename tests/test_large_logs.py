@@ -17,7 +17,8 @@ from preprocessing import manifest as manifests
 from preprocessing.description.reading import read_rows
 from preprocessing.features import spec_of
 from preprocessing.job import preprocess
-from tests.raw_logs import DAY_S, QUIET, START
+from tests.quiet import QUIET
+from tests.raw_logs import DAY_S, START
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(14_400)]
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.queries import queries_of
 from trainer.metrics import (
     DEFAULT_KS,
     ITEM_AGE_GROUPS,
@@ -17,7 +18,7 @@ from trainer.metrics import (
     slice_by_query,
     slice_by_relevant,
 )
-from trainer.queries import Queries, Ragged
+from trainer.queries import Ragged
 
 DAY = 86_400
 
@@ -190,24 +191,12 @@ class TestGroups:
     def test_item_age_goes_from_cold_to_old(self):
         as_of = 100 * DAY
         available = as_of - np.array([0, 9 * DAY, DAY - 1, DAY, 7 * DAY - 1, 7 * DAY])
-        queries = make_queries([[1, 2, 3, 4, 5]], [[]], as_of=as_of)
+        queries = queries_of([[1, 2, 3, 4, 5]], as_of=as_of)
         groups = item_age_group(
             queries, train_count=np.array([0, 0, 1, 1, 1, 1]), available=available
         )
         names = [ITEM_AGE_GROUPS[group] for group in groups]
         assert names == ["cold", "under 1 d", "1-7 d", "1-7 d", "over 7 d"]
-
-
-def make_queries(relevant, history, *, as_of) -> Queries:
-    packed = Ragged.from_lists(history)
-    return Queries(
-        user_id=np.arange(len(relevant)).astype(str),
-        as_of=np.full(len(relevant), as_of, dtype=np.int64),
-        history=packed,
-        history_time=packed,
-        seen=packed,
-        relevant=Ragged.from_lists(relevant),
-    )
 
 
 class TestSlices:
@@ -236,7 +225,7 @@ class TestSlices:
             assert slices["b"][name] == pytest.approx(values[1::3].mean()), name
 
     def test_a_report_slices_by_history_popularity_and_age(self):
-        queries = make_queries([[1], [2]], [[], [3, 3]], as_of=10 * DAY)
+        queries = queries_of([[1], [2]], as_of=10 * DAY, history=[[], [3, 3]])
         metrics = evaluate_lists(padded([[1], [3]], 5), queries.relevant, (5,), catalog_size=3)
         slices = evaluation_slices(
             metrics, queries, train_count=np.array([0, 9, 0, 4]), available=np.zeros(4, np.int64)

@@ -13,13 +13,11 @@ from configs.errors import UserError
 from configs.schema import Config, Correction, Duplicates, Frequency, LossKind, Model
 from configs.schema import Loss as LossConfig
 from preprocessing.features import NEGATIVE_ITEM
-from tests.conftest import QUIET
+from tests.fresh_model import batches_of, names_of_unmoved, new_model
+from tests.quiet import QUIET
 from tests.tiny_run import tiny_config, tiny_dataset
 from trainer.candidates import sampling_of
 from trainer.dataset import Dataset, load_interactions, load_user_counts, open_dataset
-from trainer.input import train_batches
-from trainer.model import TwoTower
-from trainer.optimizers import Optimizer
 from trainer.restore import restore_run
 from trainer.temperature import Temperature
 from trainer.train import train_and_evaluate
@@ -48,19 +46,6 @@ def with_loss(config: Config, **changes: Any) -> Config:
     return changed.validate()
 
 
-def model_and_batches(config: Config, dataset: Dataset) -> tuple[TwoTower, tf.data.Dataset]:
-    model = TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
-    counts = load_user_counts(dataset) if config.loss.symmetric else None
-    batches = train_batches(
-        dataset,
-        config=config,
-        sampling=sampling_of(config, dataset.spec, dataset.catalog, user_count=counts),
-        look_up=model.look_up,
-        epoch=0,
-    )
-    return model, batches
-
-
 LOSSES: dict[str, dict[str, Any]] = {
     **{kind.value: {"kind": kind} for kind in LossKind},
     "smoothed": {"label_smoothing": 0.1},
@@ -79,28 +64,15 @@ LOSSES: dict[str, dict[str, Any]] = {
 def test_every_loss_moves_every_weight(name: str, config: Config, dataset: Dataset) -> None:
     config = with_loss(config, **LOSSES[name])
     config.model.learn_temperature = name != "triplet"  # which is on cosines
-    model, batches = model_and_batches(config, dataset)
-    optimizer = Optimizer(
-        config.train, tables=model.embedding_tables, dense=model.dense_weights, total_steps=10
-    )
-    before = [v.numpy() for v in model.trainable_variables]
-    for batch in batches.take(3):
-        with tf.GradientTape() as tape:
-            loss = model.compute_loss(batch, training=True, use_memory=True)
-        assert np.isfinite(optimizer.minimize(loss, tape)) and loss > 0
-    still = [
-        v.name
-        for v, old in zip(model.trainable_variables, before, strict=True)
-        if np.array_equal(v.numpy(), old)
-    ]
-    assert not still
+    model = new_model(config, dataset)
+    assert not names_of_unmoved(config, model, batches_of(config, dataset, model).take(3))
 
 
 def test_the_full_softmax_is_over_the_whole_catalog(config: Config, dataset: Dataset) -> None:
     """From the vectors of the towers, row by row, masked where the user likes another item too."""
     config = with_loss(config, kind=LossKind.FULL_SOFTMAX)
-    model, batches = model_and_batches(config, dataset)
-    batch = next(iter(batches))
+    model = new_model(config, dataset)
+    batch = next(iter(batches_of(config, dataset, model)))
     known = np.arange(1, dataset.catalog.num_known + 1)
     items = model.embed_items(tf.constant(known), tf.zeros_like(known)).numpy()
     history = tf.gather(batch["distinct_item"], batch["history_index"])
@@ -229,7 +201,7 @@ def test_the_full_softmax_takes_no_samples(field: str, value: Any, config: Confi
 def test_feature_dropout_zeroes_rows_in_training_only(config: Config, dataset: Dataset) -> None:
     config = copy.deepcopy(config)
     config.train.feature_dropout = {"category": 0.5, "user_id": 0.3}
-    model, batches = model_and_batches(config.validate(), dataset)
+    model = new_model(config.validate(), dataset)
     ids = tf.tile(tf.range(1, 31, dtype=tf.int64), [40])
     without = model.items(ids).numpy()
     trained = model.items(ids, training=True).numpy()
@@ -238,7 +210,7 @@ def test_feature_dropout_zeroes_rows_in_training_only(config: Config, dataset: D
     category = slice(config.features["item_id"].dim, None)
     assert not trained[lost][:, category].any() and without[:, category].any(1).all()
     np.testing.assert_array_equal(trained[:, : category.start], without[:, : category.start])
-    batch = next(iter(batches))
+    batch = next(iter(batches_of(config, dataset, model)))
     assert float(model.compute_loss(batch)) == float(model.compute_loss(batch))
     assert float(model.compute_loss(batch, training=True)) != float(model.compute_loss(batch))
 

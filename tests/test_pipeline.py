@@ -25,9 +25,9 @@ from preprocessing.manifest import Splits
 from preprocessing.outputs import write_summary
 from preprocessing.text import HashingEncoder
 from tests.decoded import Decoded, run
+from tests.quiet import QUIET
 from tests.raw_logs import (
     DAY_S,
-    QUIET,
     START,
     Row,
     config_of,

@@ -12,9 +12,9 @@ from preprocessing.description.facts import origin_of
 from preprocessing.job import preprocess
 from preprocessing.sethash import differing, set_hashes
 from tests.decoded import Decoded
+from tests.quiet import QUIET
 from tests.raw_logs import (
     DAY_S,
-    QUIET,
     START,
     config_of,
     features,

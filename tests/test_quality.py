@@ -10,7 +10,7 @@ import scipy.stats
 
 from benchmarks.quality import Row, over_runs, run_row, seeded
 from configs.schema import Config
-from tests.conftest import QUIET
+from tests.quiet import QUIET
 
 
 def test_the_interval_over_runs_is_students() -> None:

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.queries import queries_of
 from trainer.queries import Interactions, Queries, Ragged, eligible_relevant
 
 ROWS = st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=8)
@@ -10,18 +11,6 @@ ROWS = st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=8)
 
 def as_lists(ragged: Ragged) -> list[list[int]]:
     return [ragged.row(index).tolist() for index in range(len(ragged))]
-
-
-def queries_of(relevant, *, as_of, seen=None, history=None) -> Queries:
-    history = Ragged.from_lists(history or [[]] * len(relevant))
-    return Queries(
-        user_id=np.array([f"u_{index}" for index in range(len(relevant))]),
-        as_of=np.asarray(as_of, dtype=np.int64),
-        history=history,
-        history_time=Ragged.from_lengths(np.zeros_like(history.values), history.lengths),
-        seen=Ragged.from_lists(seen or [[]] * len(relevant)),
-        relevant=Ragged.from_lists(relevant),
-    )
 
 
 class TestRagged:

@@ -21,13 +21,8 @@ from configs.schema import Config
 from preprocessing import runner_buffers
 from preprocessing.job import preprocess
 from tests.decoded import Decoded, run
-from tests.raw_logs import (
-    QUIET,
-    config_of,
-    raw_log,
-    small_data,
-    write_lines,
-)
+from tests.quiet import QUIET
+from tests.raw_logs import config_of, raw_log, small_data, write_lines
 
 LOOPBACK = "--environment_type=LOOPBACK"
 FLINK, PRISM = "FLINK_JOB_SERVER_JAR", "PRISM"

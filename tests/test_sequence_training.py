@@ -13,15 +13,13 @@ from configs.kinds import Causal, Sequence
 from configs.schema import Config, Distribution, Form, LossKind
 from configs.schema import Loss as LossConfig
 from preprocessing.features import END_SUFFIX, ITEM, TIMESTAMP, USER_ID
-from tests.conftest import QUIET
+from tests.fresh_model import batches_of, names_of_unmoved, new_model
+from tests.killed_training import assert_equal_weights, killed_once_saved
+from tests.quiet import QUIET
 from tests.tiny_run import tiny_config, tiny_dataset
-from trainer.candidates import sampling_of
-from trainer.checkpoints import CHECKPOINTS, Checkpoints
 from trainer.dataset import Dataset, open_dataset
-from trainer.input import train_batches
 from trainer.losses import chunks
 from trainer.model import TwoTower
-from trainer.optimizers import Optimizer
 from trainer.records import PAD_ITEM, SEQUENCE_ROWS, Rows, parse_sequences
 from trainer.train import train_and_evaluate
 
@@ -51,20 +49,6 @@ def root(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def dataset(config: Config, root: Path) -> Dataset:
     return open_dataset(root, config)
-
-
-def model_and_batches(
-    config: Config, dataset: Dataset, **arguments: Any
-) -> tuple[TwoTower, tf.data.Dataset]:
-    model = TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
-    batches = train_batches(
-        dataset,
-        config=config,
-        sampling=sampling_of(config, dataset.spec, dataset.catalog),
-        look_up=model.look_up,
-        **({"epoch": 0} | arguments),
-    )
-    return model, batches
 
 
 def block_of(dataset: Dataset, count: int = BATCH) -> Rows:
@@ -97,7 +81,7 @@ def user_vectors(model: TwoTower, block: Rows, dataset: Dataset) -> tf.Tensor:
 
 
 def test_vectors_of_a_sequence_are_those_of_its_rows(config: Config, dataset: Dataset) -> None:
-    model, _ = model_and_batches(config, dataset)
+    model = new_model(config, dataset)
     block = block_of(dataset)
     rows, _ = as_rows(block, dataset)
     together = user_vectors(model, block, dataset).numpy()
@@ -108,7 +92,7 @@ def test_vectors_of_a_sequence_are_those_of_its_rows(config: Config, dataset: Da
 
 
 def test_no_row_depends_on_an_item_of_its_second_or_later(config: Config, dataset: Dataset) -> None:
-    model, _ = model_and_batches(config, dataset)
+    model = new_model(config, dataset)
     block = block_of(dataset)
     item, time = dataset.spec.history_columns
     vectors = model.items(tf.maximum(block[item], 0))
@@ -129,7 +113,7 @@ def test_no_row_depends_on_an_item_of_its_second_or_later(config: Config, datase
 
 
 def test_gradients_reach_the_embeddings_that_items_share(config: Config, dataset: Dataset) -> None:
-    model, _ = model_and_batches(config, dataset)
+    model = new_model(config, dataset)
     block = block_of(dataset)
     with tf.GradientTape() as tape:
         encoded = model.history(
@@ -156,8 +140,7 @@ def test_a_batch_counts_rows_and_masks_by_user(
 ) -> None:
     config = copy.deepcopy(config)
     config.loss.mask_user_positives = mask_user_positives
-    _, batches = model_and_batches(config, dataset)
-    batch = next(iter(batches))
+    batch = next(iter(batches_of(config, dataset, new_model(config, dataset))))
     user, positive = batch["user"].numpy(), batch["positive_index"].numpy()
     rows = len(user)
     assert rows > BATCH * 3 and rows == len(batch["weight"])
@@ -183,21 +166,8 @@ def test_every_loss_moves_every_weight(
 ) -> None:
     config = copy.deepcopy(config)
     config.loss = LossConfig(**({"uniform_negatives": 8} | loss))
-    model, batches = model_and_batches(config.validate(), dataset)
-    optimizer = Optimizer(
-        config.train, tables=model.embedding_tables, dense=model.dense_weights, total_steps=10
-    )
-    before = [v.numpy() for v in model.trainable_variables]
-    for batch in batches.take(3):
-        with tf.GradientTape() as tape:
-            value = model.compute_loss(batch, training=True, use_memory=True)
-        assert np.isfinite(optimizer.minimize(value, tape)) and value > 0
-    still = [
-        v.name
-        for v, old in zip(model.trainable_variables, before, strict=True)
-        if np.array_equal(v.numpy(), old)
-    ]
-    assert not still
+    model = new_model(config.validate(), dataset)
+    assert not names_of_unmoved(config, model, batches_of(config, dataset, model).take(3))
 
 
 def test_the_loss_in_chunks_is_the_loss_at_once(
@@ -206,8 +176,8 @@ def test_the_loss_in_chunks_is_the_loss_at_once(
     config = copy.deepcopy(config)
     config.loss = LossConfig(kind=LossKind.FULL_SOFTMAX, label_smoothing=0.1)
     config.model.learn_temperature = True
-    model, batches = model_and_batches(config, dataset)
-    batch = next(iter(batches))
+    model = new_model(config, dataset)
+    batch = next(iter(batches_of(config, dataset, model)))
     batch["weight"] = tf.random.stateless_uniform(tf.shape(batch["weight"]), [1, 2])
     rows, columns = len(batch["weight"]), len(batch["candidate_copies"])
     variables = model.trainable_variables
@@ -236,8 +206,10 @@ def test_the_loss_in_chunks_is_the_loss_at_once(
 def test_order_is_fixed_by_seed_and_epoch_and_can_be_resumed(
     config: Config, dataset: Dataset
 ) -> None:
-    def users(**arguments: Any) -> list[np.ndarray]:
-        return [b["user"].numpy() for b in model_and_batches(config, dataset, **arguments)[1]]
+    model = new_model(config, dataset)
+
+    def users(**order: int) -> list[np.ndarray]:
+        return [b["user"].numpy() for b in batches_of(config, dataset, model, **order)]
 
     first, again, second = users(), users(), users(epoch=1)
     assert len(first) == dataset.manifest.records("train") // BATCH > 2
@@ -248,34 +220,17 @@ def test_order_is_fixed_by_seed_and_epoch_and_can_be_resumed(
         np.testing.assert_array_equal(one, other)
 
 
-def newest_weights(run: Path) -> dict[str, np.ndarray]:
-    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(run / CHECKPOINTS)))
-    names = reader.get_variable_to_shape_map()
-    return {n: reader.get_tensor(n) for n in names if n.endswith("VARIABLE_VALUE")}
-
-
 def test_killed_and_resumed_equals_unbroken(config: Config, root: Path, tmp_path: Path) -> None:
     config = copy.deepcopy(config)
     config.eval.protocols = ()
     config.train.checkpoint_every_steps = 3
     whole = train_and_evaluate(config, root, tmp_path / "whole", console=QUIET)
     assert whole.steps > 4
-    save = Checkpoints.save
-
-    def save_and_die(self: Checkpoints, step: int) -> None:
-        save(self, step)
-        raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Checkpoints, "save", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            train_and_evaluate(config, root, tmp_path / "broken", console=QUIET)
+    with killed_once_saved():
+        train_and_evaluate(config, root, tmp_path / "broken", console=QUIET)
     resumed = train_and_evaluate(config, root, tmp_path / "broken", console=QUIET)
     assert resumed.steps == whole.steps
-    expected, found = newest_weights(tmp_path / "whole"), newest_weights(tmp_path / "broken")
-    assert expected.keys() == found.keys()
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+    assert_equal_weights(tmp_path / "whole", tmp_path / "broken", rtol=1e-3, atol=1e-4)
 
 
 def test_a_batch_holds_no_more_sequences_than_there_are(

@@ -19,7 +19,12 @@ from tensorflow_serving.apis import (
     prediction_log_pb2,
     prediction_service_pb2_grpc,
 )
-from tiny_server import (
+
+from configs.errors import UserError
+from serving.batching import Batcher, Work, outcome_of
+from serving.grpc_server import Server, serve
+from serving.predict import predict
+from tests.tiny_server import (
     FAILED_PRECONDITION,
     INVALID_ARGUMENT,
     NAME,
@@ -34,14 +39,9 @@ from tiny_server import (
     save_all,
     serving,
     status_request,
-    wait_until,
     withdraw,
 )
-
-from configs.errors import UserError
-from serving.batching import Batcher, Work, outcome_of
-from serving.grpc_server import Server, serve
-from serving.predict import predict
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

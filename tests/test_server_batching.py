@@ -10,10 +10,11 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_server import TIMEOUT_S, ask, predict_request, save, serving, wait_until
 
 from serving.batching import Batcher, Run, Work
 from serving.saved_model import SavedModel, Signature
+from tests.tiny_server import TIMEOUT_S, ask, predict_request, save, serving
+from tests.waiting import wait_until
 
 PATIENT_S = 10.0  # Only a full batch ends the wait before this.
 

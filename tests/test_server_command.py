@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_server import NAME, PREDICT, ROW, TIMEOUT_S, Client, predict_request, publish, save
+
+from tests.tiny_server import NAME, PREDICT, ROW, TIMEOUT_S, Client, predict_request, publish, save
 
 
 def command(base_path: Path, *flags: str) -> list[str]:

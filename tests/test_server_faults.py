@@ -13,7 +13,10 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from tiny_server import (
+
+from serving.grpc_server import Server
+from tests.damage import flip_a_bit
+from tests.tiny_server import (
     INVALID_ARGUMENT,
     PREDICT,
     ROW,
@@ -28,11 +31,9 @@ from tiny_server import (
     save_all,
     serving,
     status_request,
-    wait_until,
     withdraw,
 )
-
-from serving.grpc_server import Server
+from tests.waiting import wait_until
 
 # `make soak` sets it to 600.
 SOAK_S = float(os.environ.get("SOAK_S", "3"))
@@ -41,12 +42,6 @@ SOAK_S = float(os.environ.get("SOAK_S", "3"))
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     return save_all(tmp_path_factory.mktemp("models"))
-
-
-def flip_a_bit(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
 
 
 @pytest.mark.parametrize("name", ["variables.data-00000-of-00001", "variables.index"])

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 from tensorflow.core.framework import tensor_pb2, types_pb2
-from tiny_server import (
+
+from serving.grpc_server import Server
+from tests.tiny_server import (
     INVALID_ARGUMENT,
     PREDICT,
     Client,
@@ -16,8 +18,6 @@ from tiny_server import (
     save,
     serving,
 )
-
-from serving.grpc_server import Server
 
 LIMITED = {
     "rows": (

@@ -9,9 +9,9 @@ from typing import Any
 
 import grpc
 import pytest
-from tiny_server import PREDICT, ROW, ask, predict_request, save, serving
 
 from serving.json_logs import log_as_json, log_event
+from tests.tiny_server import PREDICT, ROW, ask, predict_request, save, serving
 
 SECRET = "u-private"
 

@@ -14,7 +14,8 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
 )
-from tiny_server import (
+
+from tests.tiny_server import (
     FAILED_PRECONDITION,
     INVALID_ARGUMENT,
     NOT_FOUND,

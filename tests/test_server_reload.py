@@ -6,7 +6,8 @@ from typing import Any
 import grpc
 import pytest
 from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
-from tiny_server import (
+
+from tests.tiny_server import (
     FAILED_PRECONDITION,
     INVALID_ARGUMENT,
     NAME,
@@ -18,8 +19,8 @@ from tiny_server import (
     refusal,
     save,
     serving,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

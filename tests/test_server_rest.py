@@ -11,7 +11,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
-from tiny_server import (
+
+from configs.errors import UserError
+from serving.grpc_server import Server
+from tests.tiny_server import (
     NAME,
     PREDICT,
     ROW,
@@ -23,11 +26,8 @@ from tiny_server import (
     publish,
     save,
     serving,
-    wait_until,
 )
-
-from configs.errors import UserError
-from serving.grpc_server import Server
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

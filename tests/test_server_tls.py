@@ -6,7 +6,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +13,13 @@ from typing import Any, NamedTuple
 import grpc
 import pytest
 from tensorflow_serving.apis import prediction_service_pb2_grpc
-from tiny_server import NAME, TIMEOUT_S, options_of, predict_request, save, serving
 
 from configs.errors import UserError
 from serving.client import Client
 from serving.grpc_server import Server
 from serving.tls import client_credentials
+from tests.commands import run_command
+from tests.tiny_server import NAME, TIMEOUT_S, options_of, predict_request, save, serving
 
 OPENSSL = shutil.which("openssl")
 pytestmark = pytest.mark.skipif(OPENSSL is None, reason="no openssl to make certificates with")
@@ -202,12 +202,7 @@ def test_query_names_the_certificate_that_is_missing(
     made: Certificates, given: list[str], text: str
 ) -> None:
     flags = [f"{flag}={made.client.key}" for flag in given]
-    done = subprocess.run(
-        [sys.executable, "-m", "serving.query", "--dataset=absent", *flags],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run_command("serving.query", "--dataset=absent", *flags)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {text}")
 

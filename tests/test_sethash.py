@@ -1,10 +1,7 @@
 """The set-hash: what must not change it, and what must."""
 
 import json
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +15,7 @@ from preprocessing.features import Column
 from preprocessing.records import Values, encode_rows
 from preprocessing.sethash import SetHash, dataset_hash, differing, list_hashes, set_hashes
 from preprocessing.writer import write_file
+from tests.commands import result_of, run_command
 from tests.decoded import Decoded, run
 from tests.raw_logs import (
     config_of,
@@ -159,9 +157,7 @@ def test_the_command_names_the_parts_that_differ(
     found: Decoded, hashes: dict[str, SetHash], tmp_path: Path
 ) -> None:
     other = rewrite(found, tmp_path, "train", "one bit")
-    command = [sys.executable, "-m", "preprocessing.compare", f"--dataset={found.root}"]
-    command.append(f"--against={other}")
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=550)
+    done = run_command("preprocessing.compare", f"--dataset={found.root}", f"--against={other}")
     assert (done.returncode, done.stdout) == (1, "")
     train = hashes["train"]
     assert f"train: found {train.rows} rows of " in done.stderr
@@ -170,10 +166,7 @@ def test_the_command_names_the_parts_that_differ(
 
 
 def test_the_command_gives_one_digest(found: Decoded, hashes: dict[str, SetHash]) -> None:
-    command = [sys.executable, "-m", "preprocessing.compare", f"--dataset={found.root}"]
-    command += [f"--against={found.root}", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=550)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+    same = [f"--dataset={found.root}", f"--against={found.root}", "--json"]
+    result, _ = result_of("preprocessing.compare", *same)
     assert result["set_hash"] == dataset_hash(hashes)
     assert result["parts"] == {part: of.digest for part, of in hashes.items()}

@@ -1,8 +1,6 @@
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +8,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from rich.console import Console
-from tiny_platform import run, small
 
 from configs.errors import UserError
 from configs.schema import Split
@@ -22,8 +18,10 @@ from preprocessing.simulation.cuts import find_cuts
 from preprocessing.simulation.log import Log
 from preprocessing.simulation.policy import LoggingPolicy, show
 from preprocessing.simulation.short_video import ShortVideoLogs
+from tests.commands import result_of, run_command
+from tests.quiet import QUIET
+from tests.tiny_platform import run, small
 
-QUIET = Console(quiet=True)
 DAY_S = 86_400
 
 
@@ -298,15 +296,6 @@ def test_a_wrong_parameter_is_named(changes: dict[str, Any], message: str, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def command(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "preprocessing.simulate", *args],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_command_ends_with_json_and_refuses_a_full_directory(tmp_path: Path) -> None:
     output = str(tmp_path / "logs")
     args = (
@@ -315,20 +304,20 @@ def test_command_ends_with_json_and_refuses_a_full_directory(tmp_path: Path) -> 
         "--config.simulation.days=5",
         f"--output={output}",
     )
-    done = command(*args)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+    result, _ = result_of("preprocessing.simulate", *args)
     assert result["output"] == output
     assert result["users"] == 30
 
-    again = command(*args)
+    again = run_command("preprocessing.simulate", *args)
     assert again.returncode == 1
     assert again.stderr.count("\n") == 1
     assert f"--output: found files in {output}, expected an empty directory" in again.stderr
 
 
 def test_command_names_a_mistyped_parameter(tmp_path: Path) -> None:
-    done = command(f"--output={tmp_path / 'logs'}", "--config.simulation.userz=3")
+    done = run_command(
+        "preprocessing.simulate", f"--output={tmp_path / 'logs'}", "--config.simulation.userz=3"
+    )
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == "error: --config: Field userz not found on ShortVideoSimulation\n"

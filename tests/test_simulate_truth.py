@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_platform import run, small
 
 from configs.errors import UserError
 from configs.schema import Split, SplitBy
@@ -10,6 +9,7 @@ from preprocessing.simulation.cuts import find_cuts
 from preprocessing.simulation.policy import LoggingPolicy
 from preprocessing.simulation.short_video import ShortVideoLogs
 from preprocessing.simulation.truth import make_truth, mean_recall, window_positives
+from tests.tiny_platform import run, small
 
 DAY_S = 86_400
 

@@ -16,7 +16,8 @@ from serving.grpc_server import serve
 from serving.offline import catalog_ids, embed_requests
 from serving.options import ServerOptions
 from serving.requests import Request, build_request, load_states, spec_of_dataset
-from tests.conftest import QUIET, UPLOADED_TODAY, tables
+from tests.conftest import UPLOADED_TODAY, tables
+from tests.quiet import QUIET
 from trainer.dataset import AskedQueries, Dataset, load_queries
 from trainer.model import TwoTower
 from trainer.records import PAD_ITEM

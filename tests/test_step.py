@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from configs.errors import Interrupted
 from configs.schema import Config, Precision
-from tests.conftest import QUIET
+from tests.fresh_model import batches_of, new_model, new_optimizer
+from tests.killed_training import assert_equal_weights, killed_once_saved
+from tests.quiet import QUIET
 from tests.tiny_run import STEPS_PER_EPOCH, tiny_config, tiny_dataset
-from trainer.candidates import sampling_of
-from trainer.checkpoints import CHECKPOINTS, Checkpoints, steps_in
+from trainer.checkpoints import CHECKPOINTS, steps_in
 from trainer.dataset import Dataset, open_dataset
-from trainer.input import train_batches
-from trainer.model import TwoTower
-from trainer.optimizers import Optimizer
 from trainer.step import TrainStep
 from trainer.train import train_and_evaluate
 
@@ -45,19 +42,10 @@ def losses(config: Config, dataset: Dataset, *, at_once: int = 1, **changes: Any
     config = copy.deepcopy(config)
     for name, value in changes.items():
         setattr(config.train, name, value)
-    model = TwoTower(
-        config, dataset.spec, dataset.catalog, dataset.assets, precision=config.train.precision
-    )
-    tables, dense = model.embedding_tables, model.dense_weights
-    optimizer = Optimizer(config.train, tables=tables, dense=dense, total_steps=STEPS_PER_EPOCH)
-    batches = train_batches(
-        dataset,
-        config=config,
-        sampling=sampling_of(config, dataset.spec, dataset.catalog),
-        look_up=model.look_up,
-        epoch=0,
-    )
-    take, batches = TrainStep(model, optimizer, tf.distribute.get_strategy()), iter(batches)
+    model = new_model(config, dataset)
+    optimizer = new_optimizer(config, model, total_steps=STEPS_PER_EPOCH)
+    batches = iter(batches_of(config, dataset, model))
+    take = TrainStep(model, optimizer, tf.distribute.get_strategy())
     found = [take(batches, at_once)[0] for _ in range(STEPS_PER_EPOCH // at_once)]
     assert all(v.dtype == tf.float32 for v in model.trainable_variables)
     size = [float(tf.reduce_mean(tf.abs(v))) for v in model.trainable_variables]
@@ -90,34 +78,15 @@ def test_bfloat16_stays_near_float32(
 
 
 def test_several_steps_at_once_resume_where_they_were_killed(
-    config: Config, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, root: Path, tmp_path: Path
 ) -> None:
     config = copy.deepcopy(config)
     config.train.steps_per_execution = 5  # does not divide 4, where checkpoints are due, nor 6
 
-    def train(run: Path) -> dict[str, np.ndarray]:
-        train_and_evaluate(config, root, run, console=QUIET)
-        path = str(run / CHECKPOINTS / f"ckpt-{2 * STEPS_PER_EPOCH}")
-        return {
-            name: tf.train.load_variable(path, name)
-            for name, _ in tf.train.list_variables(path)
-            if name.endswith("VARIABLE_VALUE")
-        }
-
-    whole = train(tmp_path / "whole")
-    save = Checkpoints.save
-
-    def save_and_die(self: Checkpoints, step: int) -> None:
-        save(self, step)
-        if step == 8:
-            raise Interrupted("as if killed")
-
-    monkeypatch.setattr(Checkpoints, "save", save_and_die)
-    with pytest.raises(Interrupted):
-        train_and_evaluate(config, root, tmp_path / "broken", console=QUIET)
-    assert steps_in(tmp_path / "broken" / CHECKPOINTS) == [6, 8]
-    monkeypatch.undo()
-    broken = train(tmp_path / "broken")
-    assert whole.keys() == broken.keys()
-    for name, value in whole.items():
-        np.testing.assert_allclose(broken[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train_and_evaluate(config, root, whole, console=QUIET)
+    with killed_once_saved(8):
+        train_and_evaluate(config, root, broken, console=QUIET)
+    assert steps_in(broken / CHECKPOINTS) == [6, 8]
+    train_and_evaluate(config, root, broken, console=QUIET)
+    assert_equal_weights(whole, broken, rtol=1e-4, atol=1e-6)

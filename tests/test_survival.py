@@ -5,7 +5,6 @@ import io
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,9 @@ from configs.errors import EXIT_INTERRUPTED, Interrupted, UserError
 from configs.schema import Config
 from preprocessing import manifest as manifests
 from preprocessing.manifest import Verify
-from tests.tiny_run import STEPS_PER_EPOCH, tiny_config, tiny_dataset
+from tests.damage import flip_a_bit
+from tests.fresh_model import new_model
+from tests.tiny_run import STEPS_PER_EPOCH, WITHOUT_GRAPHS, tiny_config, tiny_dataset
 from trainer.checkpoints import CHECKPOINTS, steps_in
 from trainer.model import TwoTower
 from trainer.restore import restore_run
@@ -28,16 +29,7 @@ from trainer.workdir import FAILED_FILE, METRICS_FILE
 
 STEPS = 2 * STEPS_PER_EPOCH
 
-# `without_graphs` is about the training step; tf.data says that it traces its functions anyway.
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def without_graphs() -> Iterator[None]:
-    """A dozen steps take less than tracing them does."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = WITHOUT_GRAPHS
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +133,7 @@ def test_a_flipped_bit_is_named_before_training(
     config: Config, copied: Path, tmp_path: Path, at: int
 ) -> None:
     file = train_file(copied)
-    body = bytearray(file.read_bytes())
-    body[at] ^= 1
-    file.write_bytes(body)
+    flip_a_bit(file, at)
     with pytest.raises(UserError, match=rf"{file.name}: found sha256"):
         train(config, copied, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -153,9 +143,7 @@ def test_a_flipped_bit_found_late_is_named_all_the_same(
     config: Config, copied: Path, tmp_path: Path
 ) -> None:
     file = train_file(copied)
-    body = bytearray(file.read_bytes())
-    body[700] ^= 1
-    file.write_bytes(body)
+    flip_a_bit(file, 700)
     with pytest.raises(UserError, match=rf"{file.name}: found sha256"):
         train(config, copied, tmp_path / "run", verify=Verify.SIZE)
     assert steps_in(tmp_path / "run" / CHECKPOINTS) == []
@@ -234,7 +222,7 @@ def test_collapsed_items_stop_the_run_and_spare_the_last_good_checkpoint(
 
 def test_items_that_all_look_alike_have_collapsed(config: Config, dataset: Path) -> None:
     opened = trainer.train.open_dataset(dataset, config)
-    model = TwoTower(config, opened.spec, opened.catalog, opened.assets)
+    model = new_model(config, opened)
     day = opened.manifest.splits.last_day
     assert trainer.train.mean_cosine(model, day=day) < 0.9
     for table in model.items.submodules:

@@ -7,11 +7,11 @@ import tensorflow as tf
 
 from configs.schema import Config
 from preprocessing.features import SECONDS_PER_DAY
+from tests.fresh_model import new_model
 from tests.tiny_run import tiny_config, tiny_dataset
 from trainer.candidates import sampling_of
 from trainer.dataset import Dataset, load_interactions, open_dataset
 from trainer.input import train_batches
-from trainer.model import TwoTower
 from trainer.targets import NextTargets, shares_of
 
 WINDOW, DRAWS = 3, 400
@@ -100,7 +100,7 @@ def test_an_item_uploaded_later_is_no_target(dataset: Dataset) -> None:
 
 
 def test_batches_take_their_positives_from_the_targets(config: Config, dataset: Dataset) -> None:
-    model = TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
+    model = new_model(config, dataset)
     targets = NextTargets(dataset, WINDOW)
 
     def positives(targets: NextTargets | None) -> np.ndarray:

@@ -1,21 +1,20 @@
 """What a run leaves for TensorBoard, read back as TensorBoard reads it."""
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
-from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.plugins.projector import ProjectorConfig
 
 from configs.baselines import BaselineKind
 from configs.schema import Config, Protocol
-from tests.tiny_run import STEPS_PER_EPOCH, tiny_config, tiny_dataset
+from tests.quiet import QUIET
+from tests.tiny_run import STEPS_PER_EPOCH, WITHOUT_GRAPHS, tiny_config, tiny_dataset
 from trainer.dataset import open_dataset
 from trainer.report.curves import read_curves
 from trainer.tensorboard import (
@@ -28,18 +27,9 @@ from trainer.tensorboard import (
 )
 from trainer.train import Result, train_and_evaluate
 
-QUIET = Console(quiet=True)
 STEPS = 2 * STEPS_PER_EPOCH
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def without_graphs() -> Iterator[None]:
-    """A dozen steps take less than tracing them does."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = WITHOUT_GRAPHS
 
 
 @pytest.fixture(scope="module")

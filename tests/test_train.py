@@ -9,13 +9,12 @@ import tensorflow as tf
 from configs.errors import UserError
 from configs.schema import Config
 from preprocessing import manifest as manifests
-from tests.conftest import QUIET
-from trainer.candidates import sampling_of
-from trainer.checkpoints import CHECKPOINTS, Checkpoints
+from tests.fresh_model import batches_of, names_of_unmoved, new_model
+from tests.killed_training import assert_equal_weights, killed_once_saved
+from tests.quiet import QUIET
+from trainer.checkpoints import CHECKPOINTS
 from trainer.dataset import open_dataset
-from trainer.input import train_batches
 from trainer.model import TwoTower
-from trainer.optimizers import Optimizer
 from trainer.train import train_and_evaluate
 from trainer.workdir import METRICS_FILE
 
@@ -25,35 +24,16 @@ def dataset(config: Config, dataset_dir: Path):
     return open_dataset(dataset_dir, config)
 
 
-def batches(config: Config, dataset, model: TwoTower, **arguments) -> tf.data.Dataset:
-    sampling = sampling_of(config, dataset.spec, dataset.catalog)
-    return train_batches(
-        dataset,
-        config=config,
-        sampling=sampling,
-        look_up=model.look_up,
-        **({"epoch": 0} | arguments),
-    )
-
-
 @pytest.fixture(scope="module")
 def model(config: Config, dataset) -> TwoTower:
-    return TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
+    return new_model(config, dataset)
 
 
 def test_one_step_moves_every_weight(config: Config, dataset) -> None:
-    model = TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
-    optimizer = Optimizer(
-        config.train, tables=model.embedding_tables, dense=model.dense_weights, total_steps=10
-    )
-    before = [v.numpy() for v in model.trainable_variables]
-    assert len(before) == len(model.embedding_tables) + len(model.dense_weights)
-    for batch in batches(config, dataset, model).take(2):  # the second sees non-zero blocks
-        with tf.GradientTape() as tape:
-            loss = model.compute_loss(batch, training=True)
-        optimizer.minimize(loss, tape)
-    for variable, old in zip(model.trainable_variables, before, strict=True):
-        assert not np.array_equal(variable.numpy(), old), variable.name
+    model = new_model(config, dataset)
+    assert len(model.trainable_variables) == len(model.embedding_tables) + len(model.dense_weights)
+    # The second batch sees blocks that are not zero any more.
+    assert not names_of_unmoved(config, model, batches_of(config, dataset, model).take(2))
 
 
 def test_loss_falls_below_chance(config: Config, workdir: Path) -> None:
@@ -66,7 +46,7 @@ def test_loss_falls_below_chance(config: Config, workdir: Path) -> None:
 
 
 def test_batches_hold_what_the_loss_needs(config: Config, dataset, model: TwoTower) -> None:
-    for batch in batches(config, dataset, model).take(2):
+    for batch in batches_of(config, dataset, model).take(2):
         rows = config.train.batch_size
         candidates = batch["candidate_item"].numpy()
         pairs = list(zip(candidates, batch["candidate_day"].numpy(), strict=True))
@@ -91,8 +71,8 @@ def test_batches_hold_what_the_loss_needs(config: Config, dataset, model: TwoTow
 def test_order_is_fixed_by_seed_and_epoch_and_can_be_resumed(
     config: Config, dataset, model: TwoTower
 ) -> None:
-    def items(**arguments) -> list[np.ndarray]:
-        return [b["candidate_item"].numpy() for b in batches(config, dataset, model, **arguments)]
+    def items(**order: int) -> list[np.ndarray]:
+        return [b["candidate_item"].numpy() for b in batches_of(config, dataset, model, **order)]
 
     first, again, second = items(), items(), items(epoch=1)
     assert len(first) > 3
@@ -101,13 +81,6 @@ def test_order_is_fixed_by_seed_and_epoch_and_can_be_resumed(
     assert not all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     for one, other in zip(first[2:], items(skip_batches=2), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def weights(run: Path) -> dict[str, np.ndarray]:
-    """Every tensor of a run's newest checkpoint."""
-    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(run / CHECKPOINTS)))
-    names = reader.get_variable_to_shape_map()
-    return {n: reader.get_tensor(n) for n in names if n.endswith("VARIABLE_VALUE")}
 
 
 def test_killed_and_resumed_equals_unbroken(
@@ -121,26 +94,14 @@ def test_killed_and_resumed_equals_unbroken(
     config.eval.protocols = ()
     whole = train_and_evaluate(config, dataset_dir, tmp_path / "whole", console=QUIET)
     assert whole.steps > config.train.checkpoint_every_steps
-
-    save = Checkpoints.save
-
-    def save_and_die(self: Checkpoints, step: int) -> None:
-        save(self, step)
-        raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Checkpoints, "save", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            train_and_evaluate(config, dataset_dir, tmp_path / "broken", console=QUIET)
+    with killed_once_saved():
+        train_and_evaluate(config, dataset_dir, tmp_path / "broken", console=QUIET)
     at = tf.train.latest_checkpoint(str(tmp_path / "broken" / CHECKPOINTS))
     assert at.endswith(f"-{config.train.checkpoint_every_steps}")
 
     resumed = train_and_evaluate(config, dataset_dir, tmp_path / "broken", console=QUIET)
     assert resumed.steps == whole.steps
-    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "broken")
-    assert expected.keys() == found.keys()
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+    assert_equal_weights(tmp_path / "whole", tmp_path / "broken", rtol=1e-3, atol=1e-4)
 
 
 def test_refuses_other_features(config: Config, dataset_dir: Path, tmp_path: Path) -> None:

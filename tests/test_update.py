@@ -24,7 +24,7 @@ from serving.quality import embed, raw_items
 from serving.requests import empty_request
 from serving.saved_model import SavedModel
 from serving.updating import update
-from tests.conftest import QUIET
+from tests.quiet import QUIET
 from tests.test_gate import passing_replay, with_export
 from trainer.dataset import Dataset
 from trainer.restore import restore_run

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from serving.versions import (
     VersionStatus,
     VersionWatcher,
 )
+from tests.waiting import wait_until
 
 POLL_INTERVAL_S = 0.01
 
@@ -61,13 +62,6 @@ def publish(base_path: Path, name: str, content: str = "ok") -> None:
 def withdraw(base_path: Path, name: str) -> None:
     """Makes a version disappear at once."""
     (base_path / name).rename(base_path / f".gone-{name}-{time.monotonic_ns()}")
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "waited for 10 s"
-        time.sleep(POLL_INTERVAL_S / 2)
 
 
 @contextmanager

@@ -16,11 +16,11 @@ from configs.errors import UserError
 from configs.kinds import Sequence
 from configs.schema import Config, Protocol
 from preprocessing.job import preprocess
-from tests.conftest import QUIET, tables
+from tests.conftest import tables
+from tests.fresh_model import batches_of, new_model
+from tests.quiet import QUIET
 from trainer import warm_start
-from trainer.candidates import sampling_of
 from trainer.dataset import Dataset, load_queries, open_dataset, query_batches
-from trainer.input import train_batches
 from trainer.model import TwoTower
 from trainer.restore import restore_run
 from trainer.train import train_and_evaluate
@@ -77,10 +77,6 @@ def continued(
         config, tables=tables(grown_logs), output=output, previous=dataset_dir, display=QUIET
     )
     return open_dataset(output, config)
-
-
-def new_model(config: Config, dataset: Dataset) -> TwoTower:
-    return TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
 
 
 @pytest.fixture(scope="module")
@@ -155,17 +151,7 @@ def test_training_goes_on_from_there(
     config: Config, continued: Dataset, warm: TwoTower, workdir: Path, tmp_path: Path
 ) -> None:
     def first_loss(model: TwoTower) -> float:
-        batch = next(
-            iter(
-                train_batches(
-                    continued,
-                    config=config,
-                    sampling=sampling_of(config, continued.spec, continued.catalog),
-                    look_up=model.look_up,
-                    epoch=0,
-                )
-            )
-        )  # fmt: skip
+        batch = next(iter(batches_of(config, continued, model)))
         return float(model.compute_loss(batch))
 
     assert first_loss(warm) < first_loss(new_model(config, continued)) - 0.1

@@ -7,13 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tensorflow as tf
 
 from configs.schema import Distribution
-from tests.conftest import QUIET
+from tests.killed_training import assert_equal_weights
 from tests.one_worker import config_of
+from tests.quiet import QUIET
 from tests.tiny_run import STEPS_PER_EPOCH, tiny_dataset
 from trainer.checkpoints import CHECKPOINTS, steps_in
 from trainer.train import train_and_evaluate
@@ -55,10 +54,6 @@ def test_two_workers_are_one(tmp_path: Path) -> None:
     ]
     assert [worker.wait() for worker in workers] == [0, 0]
     train_and_evaluate(config, dataset, tmp_path / "one", console=QUIET)
-    one, two = (tmp_path / run / CHECKPOINTS for run in ("one", "two"))
-    assert steps_in(one) == steps_in(two)
-    path = f"ckpt-{STEPS}"
-    for name, _ in tf.train.list_variables(str(one / path)):
-        if name.endswith("VARIABLE_VALUE"):
-            value, other = (tf.train.load_variable(str(run / path), name) for run in (one, two))
-            np.testing.assert_allclose(other, value, rtol=1e-4, atol=1e-5, err_msg=name)
+    one, two = (steps_in(tmp_path / run / CHECKPOINTS) for run in ("one", "two"))
+    assert one == two and one[-1] == STEPS
+    assert_equal_weights(tmp_path / "one", tmp_path / "two", rtol=1e-4, atol=1e-5)

@@ -4,12 +4,21 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from configs.kinds import Entity, Feature, HashedId, Sequence, Vocabulary
 from configs.schema import Config, Loss, Model, Split, Train
 from preprocessing.job import preprocess
-from tests.raw_logs import DAY_S, QUIET, START, Row, config_of, small_data, write_tables
+from tests.quiet import QUIET
+from tests.raw_logs import DAY_S, START, Row, config_of, small_data, write_tables
 
 BATCH, STEPS_PER_EPOCH = 64, 6
+WITHOUT_GRAPHS = [
+    pytest.mark.usefixtures("without_graphs"),
+    # Of tf.data, which traces its functions anyway.
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning"),
+]
+"""Marks of tests whose dozen steps take less than tracing one does."""
 
 
 def tiny_config(**split: Any) -> Config:

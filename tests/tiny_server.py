@@ -3,7 +3,6 @@
 import http.client
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,13 +105,6 @@ def publish(model: Path, base_path: Path, name: str) -> Path:
 def withdraw(base_path: Path, name: str) -> None:
     """Makes a version disappear at once."""
     (base_path / name).rename(base_path / f".gone-{name}")
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited for {TIMEOUT_S} s"
-        time.sleep(0.01)
 
 
 class Client:

@@ -26,11 +26,8 @@ def main(output: str) -> None:
 
     two = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
-    from trainer.candidates import sampling_of
+    from tests.fresh_model import batches_of, new_model, new_optimizer
     from trainer.dataset import open_dataset
-    from trainer.input import train_batches
-    from trainer.model import TwoTower
-    from trainer.optimizers import Optimizer
     from trainer.replicas import make_strategy
     from trainer.step import TrainStep
 
@@ -45,17 +42,10 @@ def main(output: str) -> None:
         for distribution in (Distribution.NONE, Distribution.MIRRORED):
             strategy = make_strategy(distribution)
             with strategy.scope():
-                model = TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
-                tables, dense = model.embedding_tables, model.dense_weights
-                optimizer = Optimizer(config.train, tables=tables, dense=dense, total_steps=STEPS)
-            batches = train_batches(
-                dataset,
-                config=config,
-                sampling=sampling_of(config, dataset.spec, dataset.catalog),
-                look_up=model.look_up,
-                epoch=0,
-            )
-            take, batches = TrainStep(model, optimizer, strategy), iter(batches)
+                model = new_model(config, dataset)
+                optimizer = new_optimizer(config, model, total_steps=STEPS)
+            take = TrainStep(model, optimizer, strategy)
+            batches = iter(batches_of(config, dataset, model))
             each = [take(batches, 1) for _ in range(STEPS)]
             key = strategy.num_replicas_in_sync
             found[f"{key}/loss"] = np.concatenate([loss for loss, _ in each])
@@ -63,7 +53,7 @@ def main(output: str) -> None:
             # A moment after the first steps is a mean of gradients, by variable.
             for number, moment in enumerate(optimizer.adamw.first):
                 found[f"{key}/gradient of {number}"] = moment.numpy()
-            for number, variable in enumerate((*tables, *dense)):
+            for number, variable in enumerate((*model.embedding_tables, *model.dense_weights)):
                 found[f"{key}/weight {number}"] = variable.numpy()
     np.savez(output, **found)
 
