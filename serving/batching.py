@@ -235,11 +235,14 @@ def outcome_of(work: Work) -> Arrays | Exception:
 
 
 def _key(work: Work) -> _Key:
-    """What requests that can be run together have in common."""
-    return (id(work.signature), *((array.shape[1:], array.dtype) for array in work.arrays))
+    """What requests that can be run together have in common; their dtypes are the signature's."""
+    return (id(work.signature), *[array.shape[1:] for array in work.arrays])
 
 
 def _rows(arrays: Arrays) -> int | None:
     """The rows that all inputs have, or None where they differ."""
-    sizes = {len(array) if array.ndim else None for array in arrays}
-    return sizes.pop() if len(sizes) == 1 else None
+    sizes = {array.shape[:1] for array in arrays}
+    if len(sizes) != 1:
+        return None
+    (rows,) = sizes.pop() or (None,)
+    return rows

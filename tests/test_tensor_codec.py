@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
-from serving.tensor_codec import SERVABLE_DTYPES, decode_tensor, dtype_name, encode_tensor
+from serving.tensor_codec import (
+    SERVABLE_DTYPES,
+    decode_one_value,
+    decode_tensor,
+    dtype_name,
+    encode_tensor,
+)
 
 VALUES = {
     types_pb2.DT_FLOAT: ("float_val", st.floats(width=32, allow_nan=False)),
@@ -21,6 +27,7 @@ VALUES = {
     types_pb2.DT_UINT64: ("uint64_val", st.integers(0, 2**64 - 1)),
     types_pb2.DT_HALF: ("half_val", st.integers(0, 2**15 - 1025)),
 }
+RARE = {types_pb2.DT_UINT8, types_pb2.DT_INT16, types_pb2.DT_UINT64, types_pb2.DT_HALF}
 
 
 @st.composite
@@ -41,6 +48,13 @@ def tensor_protos(draw: st.DrawFn) -> tensor_pb2.TensorProto:
     return proto
 
 
+def _is_in_typed_field(proto: tensor_pb2.TensorProto) -> bool:
+    """Of the types that requests are made of: whether it has its one value there."""
+    field, _ = VALUES[proto.dtype]
+    is_common = proto.dtype not in RARE
+    return is_common and not proto.tensor_content and len(getattr(proto, field)) == 1
+
+
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(tensor_protos())
 def test_decodes_and_refuses_what_tensorflow_does(proto: tensor_pb2.TensorProto) -> None:
@@ -49,8 +63,14 @@ def test_decodes_and_refuses_what_tensorflow_does(proto: tensor_pb2.TensorProto)
     except tf.errors.InvalidArgumentError:
         with pytest.raises(ValueError):
             decode_tensor(proto)
+        assert decode_one_value(proto) is None
         return
     array = decode_tensor(proto)
+    alone = decode_one_value(proto)
+    assert (alone is not None) == (array.shape == (1,) and _is_in_typed_field(proto))
+    if alone is not None:
+        assert (alone.dtype, alone.shape) == (array.dtype, array.shape)
+        np.testing.assert_array_equal(alone, array)
     assert array.shape == np.shape(expected)
     if proto.dtype == types_pb2.DT_STRING:
         assert array.dtype == np.object_
