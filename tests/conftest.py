@@ -105,3 +105,12 @@ def model_base_path(workdir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     output = tmp_path_factory.mktemp("models") / "retrieval"
     export(workdir, output, console=QUIET)
     return output
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """SavedModels of `tests.tiny_server` to copy, whose scores say 1, 2 and 3."""
+    from tests.tiny_server import save
+
+    root = tmp_path_factory.mktemp("tiny-models")
+    return {version: save(root / str(version), version) for version in (1, 2, 3)}

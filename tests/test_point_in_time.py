@@ -6,12 +6,7 @@ import pytest
 
 from configs.schema import Data, PositiveRule, Seen, Split, SplitBy, Ties
 from tests.decoded import run
-from tests.raw_logs import (
-    config_of,
-    raw_log,
-    small_data,
-    write_tables,
-)
+from tests.raw_logs import config_of, raw_log, small_data, write_tables
 from tests.reference_rows import Reference
 
 RULES = {

@@ -10,11 +10,7 @@ from rich.console import Console
 from preprocessing import manifest as manifests
 from preprocessing import progress
 from preprocessing.job import preprocess
-from tests.raw_logs import (
-    config_of,
-    raw_log,
-    small_data,
-)
+from tests.raw_logs import config_of, raw_log, small_data
 
 
 def said_of_a_run(folder: Path, *, is_terminal: bool) -> str:

@@ -28,7 +28,6 @@ from tests.tiny_server import (
     publish,
     refusal,
     save,
-    save_all,
     serving,
     status_request,
     withdraw,
@@ -39,18 +38,13 @@ from tests.waiting import wait_until
 SOAK_S = float(os.environ.get("SOAK_S", "3"))
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    return save_all(tmp_path_factory.mktemp("models"))
-
-
 @pytest.mark.parametrize("name", ["variables.data-00000-of-00001", "variables.index"])
 def test_a_version_with_a_flipped_bit_never_serves(
-    models: dict[int, Path], tmp_path: Path, name: str
+    tiny_models: dict[int, Path], tmp_path: Path, name: str
 ) -> None:
     base_path = tmp_path / "model"
-    publish(models[1], base_path, "1")
-    broken = publish(models[2], tmp_path / "staging", "2")
+    publish(tiny_models[1], base_path, "1")
+    broken = publish(tiny_models[2], tmp_path / "staging", "2")
     flip_a_bit(broken / "variables" / name)
     with serving(base_path) as (server, client):
         broken.rename(base_path / "2")
@@ -61,9 +55,9 @@ def test_a_version_with_a_flipped_bit_never_serves(
 
 
 def test_a_history_as_long_as_the_limit_is_answered(
-    models: dict[int, Path], tmp_path: Path
+    tiny_models: dict[int, Path], tmp_path: Path
 ) -> None:
-    publish(models[1], tmp_path, "1")
+    publish(tiny_models[1], tmp_path, "1")
     with serving(tmp_path, rest_api_port=0) as (server, client):
         history = [b"u2"] * 10_000
         inputs = {"age": np.array([0]), "history": [history], "user_id": [b"new"]}
@@ -77,10 +71,10 @@ def test_a_history_as_long_as_the_limit_is_answered(
 
 
 def test_a_slow_client_is_dropped_and_holds_up_nobody(
-    models: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_models: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serving.rest_server._Handler.timeout", 0.5)
-    publish(models[1], tmp_path, "1")
+    publish(tiny_models[1], tmp_path, "1")
     with serving(tmp_path, rest_api_port=0) as (server, client):
         slow = [
             socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
@@ -171,18 +165,18 @@ def used() -> dict[str, int]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.timeout(SOAK_S + 300)
-def test_mixed_load_leaves_nothing_behind(models: dict[int, Path], tmp_path: Path) -> None:
-    publish(models[1], tmp_path, "1")
+def test_mixed_load_leaves_nothing_behind(tiny_models: dict[int, Path], tmp_path: Path) -> None:
+    publish(tiny_models[1], tmp_path, "1")
     with serving(tmp_path, rest_api_port=0) as (server, _):
         load = Load(server, 1)
         try:
-            reload_once(load, models, tmp_path, 2)
+            reload_once(load, tiny_models, tmp_path, 2)
             time.sleep(SOAK_S / 4)
             before = used()
             until = time.monotonic() + SOAK_S
             number = 3
             while time.monotonic() < until:
-                reload_once(load, models, tmp_path, number)
+                reload_once(load, tiny_models, tmp_path, number)
                 number += 1
                 time.sleep(SOAK_S / 20)
             wait_until(lambda: used()["threads"] <= before["threads"] + 8)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
 from tests.tiny_server import (
@@ -17,15 +16,9 @@ from tests.tiny_server import (
     predict_request,
     publish,
     refusal,
-    save,
     serving,
 )
 from tests.waiting import wait_until
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tmp_path_factory.mktemp("made") / "1", 1)
 
 
 def reload(client: Client, request: Any) -> Any:
@@ -49,38 +42,40 @@ def version_of(client: Client) -> int:
     return int(client.predict(predict_request()).model_spec.version.value)
 
 
-def test_without_the_flag_nothing_is_reloaded(model: Path, tmp_path: Path) -> None:
-    publish(model, tmp_path / "a", "1")
-    publish(model, tmp_path / "b", "2")
+def test_without_the_flag_nothing_is_reloaded(tiny_models: dict[int, Path], tmp_path: Path) -> None:
+    publish(tiny_models[1], tmp_path / "a", "1")
+    publish(tiny_models[1], tmp_path / "b", "2")
     with serving(tmp_path / "a") as (_, client):
         code, _ = refusal(lambda r: reload(client, r), reload_request(tmp_path / "b"))
         assert code is grpc.StatusCode.UNIMPLEMENTED
         assert version_of(client) == 1
 
 
-def test_the_server_goes_over_to_another_base_path_and_version(model: Path, tmp_path: Path) -> None:
+def test_the_server_goes_over_to_another_base_path_and_version(
+    tiny_models: dict[int, Path], tmp_path: Path
+) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
-    publish(model, old, "5")
+    publish(tiny_models[1], old, "5")
     for name in ("5", "6", "7"):
-        publish(model, new, name)
+        publish(tiny_models[1], new, name)
     with serving(old, enable_reload_config=True) as (server, client):
         assert reload(client, reload_request(new, version=6)).status.error_code == 0
         assert server.version == version_of(client) == 6
         wait_until(lambda: client.states() == {6: State.AVAILABLE, 5: State.END})
         # The same number elsewhere is another version, and the newest is followed again.
-        publish(model, old, "6")
+        publish(tiny_models[1], old, "6")
         reload(client, reload_request(old))
         wait_until(lambda: client.states() == {6: State.AVAILABLE, 5: State.END})
-        publish(model, old, "8")
+        publish(tiny_models[1], old, "8")
         wait_until(lambda: version_of(client) == 8)
 
 
 def test_what_cannot_be_served_is_refused_and_what_serves_goes_on(
-    model: Path, tmp_path: Path
+    tiny_models: dict[int, Path], tmp_path: Path
 ) -> None:
     base_path = tmp_path / "model"
-    publish(model, base_path, "1")
-    broken = publish(model, tmp_path / "broken", "2")
+    publish(tiny_models[1], base_path, "1")
+    broken = publish(tiny_models[1], tmp_path / "broken", "2")
     (broken / "saved_model.pb").write_bytes(b"")
     (tmp_path / "empty").mkdir()
     several = reload_request(base_path)
@@ -106,5 +101,5 @@ def test_what_cannot_be_served_is_refused_and_what_serves_goes_on(
                 found = refusal(lambda r: reload(client, r), request)
                 assert found[0] is code and text in found[1], found
         assert version_of(client) == 1
-        publish(model, base_path, "3")
+        publish(tiny_models[1], base_path, "3")
         wait_until(lambda: server.version == 3)

@@ -17,12 +17,7 @@ from preprocessing.sethash import SetHash, dataset_hash, differing, list_hashes,
 from preprocessing.writer import write_file
 from tests.commands import result_of, run_command
 from tests.decoded import Decoded, run
-from tests.raw_logs import (
-    config_of,
-    raw_log,
-    small_data,
-    write_tables,
-)
+from tests.raw_logs import config_of, raw_log, small_data, write_tables
 
 EVENTS, VIDEOS, USERS = raw_log(7, events=400)
 

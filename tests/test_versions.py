@@ -10,13 +10,7 @@ import pytest
 
 from configs.errors import UserError
 from serving.version_dirs import find_versions
-from serving.versions import (
-    LoadError,
-    NotServingError,
-    VersionState,
-    VersionStatus,
-    VersionWatcher,
-)
+from serving.versions import LoadError, NotServingError, VersionState, VersionStatus, VersionWatcher
 from tests.waiting import wait_until
 
 POLL_INTERVAL_S = 0.01

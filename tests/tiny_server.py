@@ -89,11 +89,6 @@ def save(directory: Path, version: int, *, ballast_mib: int = 0) -> Path:
     return directory
 
 
-def save_all(root: Path) -> dict[int, Path]:
-    """SavedModels to copy, whose scores say 1, 2 and 3."""
-    return {version: save(root / str(version), version) for version in (1, 2, 3)}
-
-
 def publish(model: Path, base_path: Path, name: str) -> Path:
     """Makes a version appear at once."""
     base_path.mkdir(exist_ok=True)
