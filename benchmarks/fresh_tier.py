@@ -22,7 +22,7 @@ from absl import flags
 
 from configs.cli import console, run_app
 from configs.errors import UserError
-from preprocessing.features import TIMESTAMP
+from preprocessing.columns import TIMESTAMP
 from serving.publishing import read_report, version_dir_of
 from serving.quality import raw_items
 from serving.requests import build_request, load_states

@@ -7,7 +7,7 @@ a model has to learn from the same log. They differ in what they know of a user'
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 from preprocessing.simulation.short_video import ShortVideoLogs
 from trainer.queries import Queries
 from trainer.retrieval import Float32Array

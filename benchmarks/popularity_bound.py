@@ -23,7 +23,7 @@ from rich.table import Table
 from configs.cli import console, define_config, run_app
 from configs.errors import UserError
 from configs.schema import Config, Protocol
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 from trainer.dataset import Dataset, load_interactions, open_dataset
 from trainer.evaluation import ask, measure
 from trainer.queries import Interactions, Queries

@@ -21,7 +21,8 @@ from absl import flags
 from configs.cli import console, define_config, run_app
 from configs.errors import UserError
 from configs.schema import Config, Form
-from preprocessing.features import END_SUFFIX, FeatureSpec
+from preprocessing.columns import END_SUFFIX
+from preprocessing.features import FeatureSpec
 from trainer.candidates import candidates_of, sampling_of
 from trainer.dataset import open_dataset
 from trainer.model import TwoTower

@@ -34,7 +34,7 @@ from configs.cli import console, define_config, run_app
 from configs.errors import UserError
 from configs.schema import Config, Split
 from configs.simulation import ShortVideoSimulation
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 from preprocessing.simulation.short_video import (
     ShortVideoLogs,
     simulate_short_video,

@@ -8,14 +8,8 @@ import numpy.typing as npt
 import polars as pl
 
 from configs.kinds import Bag, Entity, LogZScore, OneHot, Vocabulary
-from preprocessing.features import (
-    ITEM,
-    SECONDS_PER_DAY,
-    TIMESTAMP,
-    Column,
-    FeatureSpec,
-    columns_of,
-)
+from preprocessing.columns import ITEM, SECONDS_PER_DAY, TIMESTAMP, Column
+from preprocessing.features import FeatureSpec, columns_of
 from preprocessing.item_statistics import DAY, StatisticsAt
 
 _SCALE = 1_000_000

@@ -4,16 +4,9 @@ import polars as pl
 
 from configs.kinds import Distribution, Entity, Vocabulary
 from configs.schema import SplitBy
+from preprocessing.columns import ITEM, TIMESTAMP, Column, DType, default_of
 from preprocessing.contract import VIDEO_ID
-from preprocessing.features import (
-    ITEM,
-    TIMESTAMP,
-    Column,
-    DType,
-    FeatureSpec,
-    columns_of,
-    default_of,
-)
+from preprocessing.features import FeatureSpec, columns_of
 from preprocessing.labels import STATUS, Status
 from preprocessing.manifest import Splits
 from preprocessing.parsing import LINE

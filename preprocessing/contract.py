@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from configs.errors import UserError
 from configs.kinds import EVENTS, Bounded, Entity, Feature, LogZScore, Text
-from preprocessing.features import TIMESTAMP, USER_ID, Column, DType, FeatureSpec, columns_of
+from preprocessing.columns import TIMESTAMP, USER_ID, Column, DType
+from preprocessing.features import FeatureSpec, columns_of
 
 VIDEO_ID = "video_id"
 EVENT = "event"

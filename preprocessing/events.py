@@ -3,8 +3,8 @@
 import polars as pl
 
 from configs.schema import Ties
+from preprocessing.columns import TIMESTAMP, USER_ID
 from preprocessing.contract import EVENT, VIDEO_ID
-from preprocessing.features import TIMESTAMP, USER_ID
 from preprocessing.parsing import LINE
 
 FILE = "file"

@@ -7,8 +7,9 @@ import numpy.typing as npt
 import polars as pl
 
 from configs.kinds import Count, Entity
+from preprocessing.columns import ITEM, SECONDS_PER_DAY, TIMESTAMP
 from preprocessing.contract import VIDEO_ID
-from preprocessing.features import ITEM, SECONDS_PER_DAY, TIMESTAMP, FeatureSpec
+from preprocessing.features import FeatureSpec
 from preprocessing.measures import amount, is_counted
 
 Int64s = npt.NDArray[np.int64]

@@ -8,8 +8,8 @@ import polars as pl
 
 from configs.kinds import EVENTS
 from configs.schema import Data, PositiveRule, SplitBy, Ties
+from preprocessing.columns import TIMESTAMP, USER_ID
 from preprocessing.contract import EVENT, VIDEO_ID
-from preprocessing.features import TIMESTAMP, USER_ID
 from preprocessing.manifest import Splits
 
 Int64s = npt.NDArray[np.int64]

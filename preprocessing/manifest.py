@@ -15,7 +15,8 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.files import write_json
-from preprocessing.features import SECONDS_PER_DAY, FeatureSpec, differences
+from preprocessing.columns import SECONDS_PER_DAY
+from preprocessing.features import FeatureSpec, differences
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1

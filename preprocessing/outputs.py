@@ -10,9 +10,10 @@ import polars as pl
 from configs.kinds import TextEncoder
 from preprocessing import assets
 from preprocessing.catalog import as_column, key_codes, share_columns
+from preprocessing.columns import POSITIVE_COLUMNS, USER_ID
 from preprocessing.contract import VIDEO_ID
 from preprocessing.events import FILE
-from preprocessing.features import POSITIVE_COLUMNS, USER_ID, FeatureSpec, columns_of
+from preprocessing.features import FeatureSpec, columns_of
 from preprocessing.frames import pack, unpack, unpack_all
 from preprocessing.item_statistics import item_counts, only_changes
 from preprocessing.manifest import Splits

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import polars as pl
 
 from configs.kinds import Count, Measure
+from preprocessing.columns import ITEM, SECONDS_PER_DAY, TIMESTAMP, USER_ID
 from preprocessing.contract import VIDEO_ID
-from preprocessing.features import ITEM, SECONDS_PER_DAY, TIMESTAMP, USER_ID
 from preprocessing.frames import gather_ranges, ragged
 from preprocessing.labels import STATUS, Status
 from preprocessing.measures import amount, is_counted

@@ -15,7 +15,8 @@ import polars as pl
 
 from configs.errors import UserError
 from preprocessing import manifest as manifests
-from preprocessing.features import ITEM, FeatureSpec, differences
+from preprocessing.columns import ITEM
+from preprocessing.features import FeatureSpec, differences
 from preprocessing.frames import pack
 
 

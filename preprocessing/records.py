@@ -16,7 +16,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.features import END_SUFFIX, LENGTH_SUFFIX, Column, DType
+from preprocessing.columns import END_SUFFIX, LENGTH_SUFFIX, Column, DType
 
 _FIELD_BYTES, _FIELD_FLOAT, _FIELD_INT64 = 1, 2, 3  # of the oneof in tf.train.Feature
 

@@ -10,17 +10,10 @@ import polars as pl
 from configs.kinds import EVENTS, MS_PER_MINUTE, Distribution, Entity
 from configs.schema import Form, Seen, SplitBy, Ties
 from preprocessing.catalog import as_column, key_codes, share_columns
+from preprocessing.columns import END_SUFFIX, ITEM, SECONDS_PER_DAY, TIMESTAMP, USER_ID
 from preprocessing.contract import EVENT, VIDEO_ID
 from preprocessing.events import in_order
-from preprocessing.features import (
-    END_SUFFIX,
-    ITEM,
-    SECONDS_PER_DAY,
-    TIMESTAMP,
-    USER_ID,
-    FeatureSpec,
-    columns_of,
-)
+from preprocessing.features import FeatureSpec, columns_of
 from preprocessing.frames import flatten, ragged
 from preprocessing.hashing import combine, hash_strings
 from preprocessing.item_statistics import DAY, NEWEST, StatisticsAt

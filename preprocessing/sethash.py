@@ -21,8 +21,9 @@ from configs.kinds import KINDS
 from configs.schema import Config
 from configs.serialization import from_dict
 from preprocessing import manifest as manifests
+from preprocessing.columns import ITEM
 from preprocessing.description.reading import read_rows
-from preprocessing.features import ITEM, FeatureSpec, spec_of
+from preprocessing.features import FeatureSpec, spec_of
 from preprocessing.frames import flatten
 from preprocessing.hashing import UInt64s, combine, hash_strings, mix
 from preprocessing.manifest import Manifest

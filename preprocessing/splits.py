@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from configs.errors import UserError
 from configs.schema import Split, SplitBy
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 from preprocessing.manifest import Splits
 
 Histogram = dict[int, int]

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from preprocessing.features import END_SUFFIX, USER_ID, Column, DType
+from preprocessing.columns import END_SUFFIX, USER_ID, Column, DType
 from preprocessing.frames import flatten
 from preprocessing.records import Values, encode_records
 from preprocessing.rows import HASH, PLACE

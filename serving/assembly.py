@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from configs.schema import Config
-from preprocessing.features import SECONDS_PER_DAY, UNKNOWN_ITEM
+from preprocessing.columns import SECONDS_PER_DAY, UNKNOWN_ITEM
 from serving.exported import ExportedModel
 from serving.item_store import ItemStore, ItemTable, open_items
 from serving.signatures import FINGERPRINTS

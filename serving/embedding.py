@@ -16,7 +16,7 @@ from rich.console import Console
 from configs.errors import UserError
 from configs.files import replacing, write_json
 from preprocessing import manifest as manifests
-from preprocessing.features import TIMESTAMP, USER_ID
+from preprocessing.columns import TIMESTAMP, USER_ID
 from serving.bundle import Bundle
 from serving.publishing import read_report, version_dir_of
 from serving.requests import UserStates, build_request, spec_of_dataset

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from configs.schema import Export
-from preprocessing.features import SECONDS_PER_DAY, TIMESTAMP
+from preprocessing.columns import SECONDS_PER_DAY, TIMESTAMP
 from serving.item_store import ItemStore
 from serving.lists import ListMaker
 from serving.signatures import (

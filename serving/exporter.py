@@ -10,7 +10,8 @@ from rich.console import Console
 
 from configs.kinds import Entity
 from configs.schema import Config, Index
-from preprocessing.features import SECONDS_PER_DAY, DType, columns_of
+from preprocessing.columns import SECONDS_PER_DAY, DType
+from preprocessing.features import columns_of
 from serving.assembly import Assembly
 from serving.cpp_logs import only_errors
 from serving.exported import ExportedModel

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from preprocessing.features import TIMESTAMP, USER_ID, Column, DType, FeatureSpec
+from preprocessing.columns import TIMESTAMP, USER_ID, Column, DType
+from preprocessing.features import FeatureSpec
 from serving.requests import Request, empty_request
 from serving.signatures import DATASET, EXCLUDE_ITEM_ID, FINGERPRINTS, ITEM_ID
 from serving.warmup import WARMUP_FILE

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from configs.errors import UserError
-from preprocessing.features import TIMESTAMP
+from preprocessing.columns import TIMESTAMP
 from serving.requests import Request
 
 
@@ -113,7 +113,7 @@ def _value(expected: Input, value: Any) -> Any:
         each = [_scalar(expected.dtype, v) for v in values]
         return None if None in each else each
     if value is None:
-        # As `preprocessing.features.default_of`.
+        # As `preprocessing.columns.default_of`.
         return {"string": b"", "int64": 0, "float32": -1.0}[expected.dtype]
     found = _scalar(expected.dtype, value)
     is_out = found is not None and expected.latest is not None and not 0 <= found <= expected.latest

@@ -12,12 +12,7 @@ import numpy.typing as npt
 
 from configs.baselines import PopularityParameters
 from configs.schema import Config
-from preprocessing.features import (
-    SECONDS_PER_DAY,
-    TIMESTAMP,
-    UNKNOWN_ITEM,
-    DType,
-)
+from preprocessing.columns import SECONDS_PER_DAY, TIMESTAMP, UNKNOWN_ITEM, DType
 from serving.requests import Request
 from serving.saved_model import SavedModel
 from trainer.baselines.popularity import Popularity

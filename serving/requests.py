@@ -16,15 +16,8 @@ from configs.errors import UserError
 from configs.kinds import KINDS
 from configs.schema import Config
 from configs.serialization import from_dict
-from preprocessing.features import (
-    TIMESTAMP,
-    USER_ID,
-    Column,
-    DType,
-    FeatureSpec,
-    default_of,
-    spec_of,
-)
+from preprocessing.columns import TIMESTAMP, USER_ID, Column, DType, default_of
+from preprocessing.features import FeatureSpec, spec_of
 from preprocessing.manifest import Manifest
 
 Request = dict[str, npt.NDArray[Any]]

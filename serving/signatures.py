@@ -5,7 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from preprocessing.features import Column, DType, FeatureSpec, default_of
+from preprocessing.columns import Column, DType, default_of
+from preprocessing.features import FeatureSpec
 
 _TF_DTYPE = {DType.INT64: tf.int64, DType.FLOAT: tf.float32, DType.BYTES: tf.string}
 

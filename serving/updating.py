@@ -12,7 +12,7 @@ from rich.console import Console
 
 from configs.errors import UserError
 from configs.kinds import TextEncoder
-from preprocessing.features import TIMESTAMP
+from preprocessing.columns import TIMESTAMP
 from preprocessing.text import encoder_of
 from serving.bundle import Bundle
 from serving.cpp_logs import only_errors

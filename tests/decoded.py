@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from configs.schema import Config
 from preprocessing import manifest as manifests
-from preprocessing.features import END_SUFFIX, LENGTH_SUFFIX, Column, DType, spec_of
+from preprocessing.columns import END_SUFFIX, LENGTH_SUFFIX, Column, DType
+from preprocessing.features import spec_of
 from preprocessing.job import preprocess
 from tests.quiet import QUIET
 from tests.raw_logs import Row

@@ -23,7 +23,8 @@ from configs.kinds import (
     Measure,
 )
 from configs.schema import Config, Seen, SplitBy, Ties
-from preprocessing.features import columns_of, default_of
+from preprocessing.columns import default_of
+from preprocessing.features import columns_of
 from tests.raw_logs import DAY_S, Row
 
 assert COUNTABLE[1:] == EVENTS

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from configs.schema import Config
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 from tests.fresh_model import batches_of, new_model
 from trainer.batch_order import order_of_rows
 from trainer.dataset import open_dataset

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from preprocessing.features import NEGATIVE_ITEM
+from preprocessing.columns import NEGATIVE_ITEM
 from trainer.candidates import Sampling, candidates_of
 from trainer.shares import OverallShares
 

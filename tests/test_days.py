@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from configs.kinds import Count, Entity, Freshness, LogZScore
 from configs.schema import Config, Protocol, SplitBy
-from preprocessing.features import NEGATIVE_ITEM
+from preprocessing.columns import NEGATIVE_ITEM
 from preprocessing.job import preprocess
 from serving import quality
 from serving.quality import POPULARITY

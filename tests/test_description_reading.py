@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import UserError
+from preprocessing.columns import Column, DType
 from preprocessing.description.reading import read_rows
 from preprocessing.description.sample import Reservoir
-from preprocessing.features import Column, DType
 from preprocessing.records import Values, encode_rows
 from tests.damage import flip_a_bit
 

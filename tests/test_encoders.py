@@ -28,7 +28,8 @@ from configs.kinds import (
     Vocabulary,
 )
 from configs.schema import Data
-from preprocessing.features import TIMESTAMP, DType, FeatureSpec, columns_of, default_of
+from preprocessing.columns import TIMESTAMP, DType, default_of
+from preprocessing.features import FeatureSpec, columns_of
 from trainer.catalog import Assets, DailyCounts
 from trainer.encoders import Encoder, make_encoder
 from trainer.history_encoder import HistoryEncoder

@@ -12,7 +12,7 @@ import tensorflow as tf
 from configs.errors import UserError
 from configs.schema import Config, Correction, Duplicates, Frequency, LossKind, Model
 from configs.schema import Loss as LossConfig
-from preprocessing.features import NEGATIVE_ITEM
+from preprocessing.columns import NEGATIVE_ITEM
 from tests.fresh_model import batches_of, names_of_unmoved, new_model
 from tests.quiet import QUIET
 from tests.tiny_run import tiny_config, tiny_dataset

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.popularity_bound import OneList, popularities, run, who_asks
 from configs.schema import Config
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 from tests.quiet import QUIET
 from trainer.dataset import open_dataset
 from trainer.queries import Interactions, Queries, Ragged

@@ -5,7 +5,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.features import LENGTH_SUFFIX, Column, DType
+from preprocessing.columns import LENGTH_SUFFIX, Column, DType
 from preprocessing.records import Values, encode_rows, varints
 
 INT64S = st.integers(-(2**63), 2**63 - 1)

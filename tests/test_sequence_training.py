@@ -12,7 +12,7 @@ from configs.errors import UserError
 from configs.kinds import Causal, Sequence
 from configs.schema import Config, Distribution, Form, LossKind
 from configs.schema import Loss as LossConfig
-from preprocessing.features import END_SUFFIX, ITEM, TIMESTAMP, USER_ID
+from preprocessing.columns import END_SUFFIX, ITEM, TIMESTAMP, USER_ID
 from tests.fresh_model import batches_of, names_of_unmoved, new_model
 from tests.killed_training import assert_equal_weights, killed_once_saved
 from tests.quiet import QUIET

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from configs.errors import UserError
 from configs.schema import Data, Form, Split, SplitBy, Ties
+from preprocessing.columns import END_SUFFIX, ITEM, TIMESTAMP, USER_ID
 from preprocessing.contract import VIDEO_ID
-from preprocessing.features import END_SUFFIX, ITEM, TIMESTAMP, USER_ID
 from preprocessing.labels import STATUS, Status
 from preprocessing.point_in_time import Timeline
 from preprocessing.sequences import sequences_of

@@ -10,8 +10,8 @@ import pytest
 
 from configs.schema import Config
 from preprocessing import manifest as manifests
+from preprocessing.columns import Column
 from preprocessing.description.reading import read_rows
-from preprocessing.features import Column
 from preprocessing.records import Values, encode_rows
 from preprocessing.sethash import SetHash, dataset_hash, differing, list_hashes, set_hashes
 from preprocessing.writer import write_file

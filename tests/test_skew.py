@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from configs.schema import Config
 from preprocessing import manifest as manifests
-from preprocessing.features import TIMESTAMP, UNKNOWN_ITEM, FeatureSpec
+from preprocessing.columns import TIMESTAMP, UNKNOWN_ITEM
+from preprocessing.features import FeatureSpec
 from serving.client import Client
 from serving.grpc_server import serve
 from serving.offline import catalog_ids, embed_requests

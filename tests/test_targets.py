@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from configs.schema import Config
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 from tests.fresh_model import new_model
 from tests.tiny_run import tiny_config, tiny_dataset
 from trainer.candidates import sampling_of

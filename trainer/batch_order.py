@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 
 
 def order_of_rows(

@@ -9,7 +9,8 @@ import tensorflow as tf
 from configs.errors import UserError
 from configs.schema import Config, LossKind
 from configs.training import FULL_SOFTMAX_MAX_ITEMS
-from preprocessing.features import NEGATIVE_ITEM, USER_ID, FeatureSpec
+from preprocessing.columns import NEGATIVE_ITEM, USER_ID
+from preprocessing.features import FeatureSpec
 from trainer.catalog import Catalog, DailyCounts
 from trainer.shares import OverallShares, Shares
 

@@ -11,15 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from preprocessing.features import (
-    ITEM,
-    SECONDS_PER_DAY,
-    UNKNOWN_ITEM,
-    Column,
-    DType,
-    FeatureSpec,
-    default_of,
-)
+from preprocessing.columns import ITEM, SECONDS_PER_DAY, UNKNOWN_ITEM, Column, DType, default_of
+from preprocessing.features import FeatureSpec
 from preprocessing.manifest import Manifest
 
 _DAY_BITS = 20  # days since 1970 fit until the year 4840

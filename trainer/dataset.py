@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from configs.schema import Config
 from preprocessing import manifest as manifests
-from preprocessing.features import QUERY_COLUMNS, TIMESTAMP, USER_ID, FeatureSpec, spec_of
+from preprocessing.columns import QUERY_COLUMNS, TIMESTAMP, USER_ID
+from preprocessing.features import FeatureSpec, spec_of
 from preprocessing.manifest import Manifest
 from trainer.catalog import Assets, Catalog, load_assets, load_catalog
 from trainer.queries import Int64Array, Interactions, Queries, Ragged

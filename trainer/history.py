@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from configs.kinds import Sequence
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 from trainer.ages import AGE_BUCKETS, age_bucket
 from trainer.encoders import EmbeddingTable
 from trainer.gather import Rows

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from configs.kinds import Sequence
-from preprocessing.features import END_SUFFIX, TIMESTAMP
+from preprocessing.columns import END_SUFFIX, TIMESTAMP
 from trainer.causal import CausalTransformer
 from trainer.dropout import drop_rows
 from trainer.gather import Rows

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from configs.schema import Config, Form
-from preprocessing.features import ITEM, TIMESTAMP
+from preprocessing.columns import ITEM, TIMESTAMP
 from trainer.batch_order import order_of_rows
 from trainer.candidates import Sampling, candidates_of
 from trainer.dataset import Dataset

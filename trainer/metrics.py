@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 from trainer.queries import Int64Array, Queries, Ragged
 
 DEFAULT_KS = (10, 20, 50, 100, 200)

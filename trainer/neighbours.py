@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from preprocessing.features import UNKNOWN_ITEM
+from preprocessing.columns import UNKNOWN_ITEM
 from trainer.catalog import Catalog
 from trainer.retrieval import Float32Array, select_top_k
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.features import UNKNOWN_ITEM
+from preprocessing.columns import UNKNOWN_ITEM
 
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]

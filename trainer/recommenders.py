@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from configs.errors import UserError
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 from trainer.dataset import AskedQueries, Dataset, query_batches
 from trainer.lists import RankedLists
 from trainer.model import TwoTower

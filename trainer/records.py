@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from preprocessing.features import END_SUFFIX, LENGTH_SUFFIX, TIMESTAMP, Column, DType
+from preprocessing.columns import END_SUFFIX, LENGTH_SUFFIX, TIMESTAMP, Column, DType
 
 _TF_DTYPE = {DType.INT64: tf.int64, DType.FLOAT: tf.float32, DType.BYTES: tf.string}
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from preprocessing.features import END_SUFFIX, TIMESTAMP, FeatureSpec
+from preprocessing.columns import END_SUFFIX, TIMESTAMP
+from preprocessing.features import FeatureSpec
 from trainer.records import SEQUENCE_ROWS
 
 

@@ -9,7 +9,7 @@ import pyarrow.dataset as pads
 import tensorflow as tf
 
 from configs.schema import Config
-from preprocessing.features import ITEM, SECONDS_PER_DAY, USER_ID
+from preprocessing.columns import ITEM, SECONDS_PER_DAY, USER_ID
 from trainer.dataset import Dataset, load_interactions
 from trainer.queries import Interactions
 from trainer.shares import DailyShares, OverallShares, Shares

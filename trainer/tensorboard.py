@@ -12,7 +12,8 @@ from tensorboard.plugins.hparams import api as hp
 
 from configs.schema import Config
 from configs.serialization import KIND, to_dict
-from preprocessing.features import DType, FeatureSpec
+from preprocessing.columns import DType
+from preprocessing.features import FeatureSpec
 from trainer.catalog import Catalog
 from trainer.dataset import Dataset
 from trainer.model import TwoTower

@@ -21,7 +21,7 @@ from configs.errors import Interrupted, UserError
 from configs.evaluation import HEADLINE
 from configs.schema import Config
 from preprocessing import manifest as manifests
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 from preprocessing.manifest import Verify
 from trainer.candidates import sampling_of
 from trainer.checkpoints import Checkpoints

@@ -18,15 +18,8 @@ from apache_beam.pvalue import AsDict
 
 from configs.kinds import EVENTS, POSITIVE, Count, Distribution, Entity, LogZScore
 from configs.schema import Config
-from preprocessing.features import (
-    SECONDS_PER_DAY,
-    Column,
-    DType,
-    FeatureSpec,
-    columns_of,
-    default_of,
-    spec_of,
-)
+from preprocessing.columns import SECONDS_PER_DAY, Column, DType, default_of
+from preprocessing.features import FeatureSpec, columns_of, spec_of
 from preprocessing.job import RUNNER
 from preprocessing.splits import parse_date
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import tensorflow as tf
 
-from preprocessing.features import LENGTH_SUFFIX, Column, DType
+from preprocessing.columns import LENGTH_SUFFIX, Column, DType
 
 _LIST = {DType.INT64: "int64_list", DType.FLOAT: "float_list", DType.BYTES: "bytes_list"}
 _TYPE = {DType.INT64: pl.Int64, DType.FLOAT: pl.Float32, DType.BYTES: pl.String}

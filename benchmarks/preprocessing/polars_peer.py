@@ -16,7 +16,8 @@ import polars as pl
 
 from configs.kinds import EVENTS, Distribution
 from configs.schema import Config
-from preprocessing.features import SECONDS_PER_DAY, Column, DType, spec_of
+from preprocessing.columns import SECONDS_PER_DAY, Column, DType
+from preprocessing.features import spec_of
 from preprocessing.records import Values, encode_rows
 from preprocessing.splits import parse_date
 

@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from benchmarks.preprocessing.beam_peer import example_of
 from benchmarks.preprocessing.decode import decode
-from preprocessing.features import ITEM, Column, DType, FeatureSpec
+from preprocessing.columns import ITEM, Column, DType
+from preprocessing.features import FeatureSpec
 from preprocessing.rows import HASH
 from preprocessing.writer import write_records
 from trainer.input import fixed_parallelism

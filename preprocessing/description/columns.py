@@ -10,17 +10,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from configs.kinds import Cyclical, Feature, Period, Unit
-from preprocessing.features import (
-    ITEM,
-    LABEL_COLUMNS,
-    TIMESTAMP,
-    Column,
-    DType,
-    FeatureSpec,
-    columns_of,
-    counts_of,
-    default_of,
-)
+from preprocessing.columns import ITEM, LABEL_COLUMNS, TIMESTAMP, Column, DType, default_of
+from preprocessing.features import FeatureSpec, columns_of, counts_of
 
 
 class Stored(enum.Enum):
@@ -100,7 +91,7 @@ _LABELS_MISSING: dict[str, bytes | int | float] = {
     "propensity": 0.0,
     "session_id": b"",
 }
-"""As `preprocessing.features.LABEL_COLUMNS` says; every value of the others is one."""
+"""As `preprocessing.columns.LABEL_COLUMNS` says; every value of the others is one."""
 
 
 def described_columns(spec: FeatureSpec) -> tuple[Described, ...]:

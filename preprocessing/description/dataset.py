@@ -9,13 +9,14 @@ from typing import Any
 from configs.kinds import KINDS, Feature
 from configs.schema import Data, Describe
 from configs.serialization import from_dict
+from preprocessing.columns import ITEM, Column, DType
 from preprocessing.description.columns import Described, Stored, described_columns
 from preprocessing.description.drift import Drift, drift
 from preprocessing.description.items import gather, missing_shares
 from preprocessing.description.positives import Positives, describe_positives
 from preprocessing.description.sample import RowSet, read_set
 from preprocessing.description.statistics import Summary, summarize
-from preprocessing.features import ITEM, Column, DType, FeatureSpec
+from preprocessing.features import FeatureSpec
 from preprocessing.manifest import Manifest
 
 TRAIN = "train"

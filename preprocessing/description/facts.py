@@ -4,9 +4,9 @@ import datetime
 
 import numpy as np
 
+from preprocessing.columns import SECONDS_PER_DAY
 from preprocessing.description.columns import Described, Shown
 from preprocessing.description.statistics import Summary
-from preprocessing.features import SECONDS_PER_DAY
 from preprocessing.manifest import Manifest
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

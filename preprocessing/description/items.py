@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from preprocessing.columns import ITEM
 from preprocessing.description.columns import Described, Stored
 from preprocessing.description.positives import scan
 from preprocessing.description.sample import DAY, RowSet
-from preprocessing.features import ITEM
 from preprocessing.manifest import Manifest
 
 

@@ -16,11 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from preprocessing.columns import SECONDS_PER_DAY
 from preprocessing.description.columns import Described, Shown
 from preprocessing.description.facts import WEEKDAYS, cycle_edges, meaning_of
 from preprocessing.description.positives import SPLITS, Positives
 from preprocessing.description.statistics import Summary
-from preprocessing.features import SECONDS_PER_DAY
 
 COLORS = {
     "train": "#3b82c4",

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from preprocessing.features import ITEM, SECONDS_PER_DAY, TIMESTAMP
+from preprocessing.columns import ITEM, SECONDS_PER_DAY, TIMESTAMP
 from preprocessing.manifest import Manifest
 
 SPLITS = ("train", "validation", "test")

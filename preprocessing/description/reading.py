@@ -15,7 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from configs.errors import UserError
-from preprocessing.features import END_SUFFIX, LENGTH_SUFFIX, Column, DType
+from preprocessing.columns import END_SUFFIX, LENGTH_SUFFIX, Column, DType
 from preprocessing.records import masked_crc
 
 _HEADER, _SUM = 12, 4

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import polars as pl
 
 from configs.errors import UserError
+from preprocessing.columns import ITEM, SECONDS_PER_DAY, TIMESTAMP, USER_ID, Column, DType
 from preprocessing.description.columns import Described
 from preprocessing.description.reading import read_rows
-from preprocessing.features import ITEM, SECONDS_PER_DAY, TIMESTAMP, USER_ID, Column, DType
 from preprocessing.manifest import Manifest
 
 DAY = "day"

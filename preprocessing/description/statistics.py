@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from preprocessing.columns import SECONDS_PER_DAY, TIMESTAMP
 from preprocessing.description.columns import Described, Shown
-from preprocessing.features import SECONDS_PER_DAY, TIMESTAMP
 
 MAX_VALUES = 1_000_000
 """Of lists and vectors, whose sample would be many times as large, so many values are kept."""

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from configs.simulation import ShortVideoSimulation
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 from preprocessing.simulation import topics
 from preprocessing.simulation.arrays import Doubles, Floats, Ints
 

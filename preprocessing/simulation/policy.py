@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from configs.simulation import ShortVideoSimulation
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 from preprocessing.simulation.arrays import Bools, Doubles, Floats, Ints
 from preprocessing.simulation.catalog import LANGUAGES, Catalog
 from preprocessing.simulation.population import Population

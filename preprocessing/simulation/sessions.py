@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 from preprocessing.simulation.arrays import Doubles, Ints, concatenate, take
 from preprocessing.simulation.behaviour import Responses, respond
 from preprocessing.simulation.platform import Platform

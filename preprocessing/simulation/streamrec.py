@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from configs.schema import Split
 from configs.simulation import StreamRecSimulation
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 from preprocessing.simulation.arrays import Doubles, Floats, Ints
 from preprocessing.simulation.cuts import Cuts, find_cuts
 from preprocessing.simulation.output import names, write_shards, write_table

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from preprocessing.features import SECONDS_PER_DAY
+from preprocessing.columns import SECONDS_PER_DAY
 from preprocessing.simulation.arrays import Bools, Doubles, Floats, Ints, concatenate, take
 from preprocessing.simulation.behaviour import look_probability, positive_probability
 from preprocessing.simulation.log import Log, in_threads

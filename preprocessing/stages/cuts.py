@@ -8,12 +8,9 @@ import numpy as np
 from apache_beam.pvalue import TaggedOutput
 
 from preprocessing import tally
+from preprocessing.columns import SECONDS_PER_DAY, TIMESTAMP
 from preprocessing.events import FILE
-from preprocessing.features import (
-    SECONDS_PER_DAY,
-    TIMESTAMP,
-    FeatureSpec,
-)
+from preprocessing.features import FeatureSpec
 from preprocessing.frames import Packed, pack, unpack
 from preprocessing.manifest import Splits
 from preprocessing.splits import Histogram, cut_days, find_splits

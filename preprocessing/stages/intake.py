@@ -14,12 +14,10 @@ from preprocessing.catalog import (
     deduplicate_table,
     with_earlier_videos,
 )
+from preprocessing.columns import USER_ID
 from preprocessing.contract import VIDEO_ID, Table, check_present
 from preprocessing.events import FILE, deduplicate
-from preprocessing.features import (
-    USER_ID,
-    FeatureSpec,
-)
+from preprocessing.features import FeatureSpec
 from preprocessing.frames import pack, split_by, unpack, unpack_all
 from preprocessing.hashing import hash_strings
 from preprocessing.parsing import parse_batch, parse_lines

@@ -9,12 +9,9 @@ from preprocessing import tally
 from preprocessing.catalog import (
     build_catalog,
 )
+from preprocessing.columns import ITEM
 from preprocessing.contract import VIDEO_ID
-from preprocessing.features import (
-    ITEM,
-    TEXT_LENGTH,
-    FeatureSpec,
-)
+from preprocessing.features import TEXT_LENGTH, FeatureSpec
 from preprocessing.frames import pack, unpack, unpack_all
 from preprocessing.item_statistics import (
     add_daily_sums,

@@ -14,9 +14,7 @@ from preprocessing.catalog import (
 )
 from preprocessing.contract import VIDEO_ID
 from preprocessing.events import FILE
-from preprocessing.features import (
-    FeatureSpec,
-)
+from preprocessing.features import FeatureSpec
 from preprocessing.frames import Packed, pack, unpack
 from preprocessing.item_statistics import (
     daily_sums,

@@ -13,12 +13,10 @@ from preprocessing import assets
 from preprocessing.catalog import (
     deduplicate_table,
 )
+from preprocessing.columns import USER_ID
 from preprocessing.contract import VIDEO_ID, Table
 from preprocessing.events import FILE
-from preprocessing.features import (
-    USER_ID,
-    FeatureSpec,
-)
+from preprocessing.features import FeatureSpec
 from preprocessing.frames import pack, split_by, unpack, unpack_all
 from preprocessing.item_statistics import (
     StatisticsAt,

@@ -7,7 +7,7 @@ from typing import Protocol, Self
 import numpy as np
 import scipy.sparse as sp
 
-from preprocessing.features import UNKNOWN_ITEM
+from preprocessing.columns import UNKNOWN_ITEM
 from trainer.queries import Int64Array, Interactions, Queries
 from trainer.retrieval import Float32Array, Scorer
 

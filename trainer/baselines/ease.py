@@ -9,7 +9,7 @@ import numpy.typing as npt
 import scipy.linalg
 
 from configs.baselines import EaseParameters
-from preprocessing.features import UNKNOWN_ITEM
+from preprocessing.columns import UNKNOWN_ITEM
 from trainer.baselines.base import binary_history, popularity_backfill, user_items
 from trainer.queries import Int64Array, Interactions, Queries
 from trainer.retrieval import Float32Array

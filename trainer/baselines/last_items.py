@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from configs.baselines import LastItemsParameters
-from preprocessing.features import UNKNOWN_ITEM
+from preprocessing.columns import UNKNOWN_ITEM
 from trainer.baselines.base import or_backfill, popularity_backfill
 from trainer.queries import Int64Array, Interactions, Queries
 from trainer.retrieval import Float32Array

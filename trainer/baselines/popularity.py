@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from configs.baselines import PopularityParameters, RecentPopularityParameters
-from preprocessing.features import SECONDS_PER_DAY, UNKNOWN_ITEM
+from preprocessing.columns import SECONDS_PER_DAY, UNKNOWN_ITEM
 from trainer.queries import Int64Array, Interactions, Queries
 from trainer.retrieval import Float32Array
 

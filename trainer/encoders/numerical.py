@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from configs.kinds import Bucketized, Cyclical, Entity, LogZScore, Period
-from preprocessing.features import SECONDS_PER_DAY, TIMESTAMP
+from preprocessing.columns import SECONDS_PER_DAY, TIMESTAMP
 from trainer.day_statistics import DayStatistics
 from trainer.encoders.base import Encoder, Raw
 from trainer.encoders.tables import EmbeddingTable
