@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-import trainer.train
+import trainer.loop
 from configs import cli
 from configs.errors import EXIT_INTERRUPTED, Interrupted, UserError
 from configs.schema import Config
@@ -22,9 +22,11 @@ from tests.damage import flip_a_bit
 from tests.fresh_model import new_model
 from tests.tiny_run import STEPS_PER_EPOCH, WITHOUT_GRAPHS, tiny_config, tiny_dataset
 from trainer.checkpoints import CHECKPOINTS, steps_in
+from trainer.dataset import open_dataset
 from trainer.model import TwoTower
 from trainer.restore import restore_run
 from trainer.train import Result, train_and_evaluate
+from trainer.watch import mean_cosine
 from trainer.workdir import FAILED_FILE, METRICS_FILE
 
 STEPS = 2 * STEPS_PER_EPOCH
@@ -64,13 +66,13 @@ def test_sigterm_saves_at_the_step_and_the_same_command_goes_on(
 ) -> None:
     run = tmp_path / "run"
     before = signal.getsignal(signal.SIGTERM)
-    looked = trainer.train.mean_cosine
+    looked = trainer.loop.mean_cosine
 
     def terminate(*found: Any, **more: Any) -> float:
         os.kill(os.getpid(), signal.SIGTERM)  # amid the work of step 2
         return looked(*found, **more)
 
-    monkeypatch.setattr(trainer.train, "mean_cosine", terminate)
+    monkeypatch.setattr(trainer.loop, "mean_cosine", terminate)
     with pytest.raises(Interrupted, match=f"SIGTERM at step 2 of {STEPS}.* from .*ckpt-2"):
         train(config, dataset, run)
     assert signal.getsignal(signal.SIGTERM) is before
@@ -78,7 +80,7 @@ def test_sigterm_saves_at_the_step_and_the_same_command_goes_on(
     monkeypatch.undo()
 
     # And on from there: the newest is damaged meanwhile, which costs a warning and two steps.
-    monkeypatch.setattr(trainer.train, "_validate", lambda *found: os.kill(os.getpid(), 15))
+    monkeypatch.setattr(trainer.loop, "_validate", lambda *found: os.kill(os.getpid(), 15))
     with pytest.raises(Interrupted):  # at the first validation: at once, its epoch is saved
         train(config, dataset, run)
     assert steps_in(run / CHECKPOINTS) == [4, 6]
@@ -205,7 +207,7 @@ def test_collapsed_items_stop_the_run_and_spare_the_last_good_checkpoint(
     config = copy.deepcopy(config)
     config.train.max_item_cosine = 0.9
     cosines = iter([0.95, 0.3, 0.95, 0.2, 0.95, 0.95])  # at steps 2, 4, …; one alone is forgiven
-    monkeypatch.setattr(trainer.train, "mean_cosine", lambda model, day: next(cosines))
+    monkeypatch.setattr(trainer.loop, "mean_cosine", lambda model, day: next(cosines))
     result, _ = train(config, dataset, tmp_path / "forgiven")
     assert result.steps == STEPS
 
@@ -221,14 +223,14 @@ def test_collapsed_items_stop_the_run_and_spare_the_last_good_checkpoint(
 
 
 def test_items_that_all_look_alike_have_collapsed(config: Config, dataset: Path) -> None:
-    opened = trainer.train.open_dataset(dataset, config)
+    opened = open_dataset(dataset, config)
     model = new_model(config, opened)
     day = opened.manifest.splits.last_day
-    assert trainer.train.mean_cosine(model, day=day) < 0.9
+    assert mean_cosine(model, day=day) < 0.9
     for table in model.items.submodules:
         if isinstance(table, tf.Module) and hasattr(table, "table"):
             table.table.assign(tf.ones_like(table.table))
-    assert trainer.train.mean_cosine(model, day=day) > 0.999
+    assert mean_cosine(model, day=day) > 0.999
 
 
 def run_small(tmp_path: Path, config: Config, **log: int) -> dict[str, Any]:

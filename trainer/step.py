@@ -9,13 +9,18 @@ from trainer.optimizers import Optimizer
 
 
 class TrainStep:
-    """Takes steps, several in one call if asked to, on all replicas of a strategy."""
+    """Takes steps, several in one call if asked to, on all replicas of a strategy.
+
+    Attributes:
+        model: whose weights move.
+        optimizer: what moves them.
+    """
 
     def __init__(
         self, model: TwoTower, optimizer: Optimizer, strategy: tf.distribute.Strategy
     ) -> None:
         """Model and optimiser were made in the strategy's scope."""
-        self._model, self._optimizer, self._strategy = model, optimizer, strategy
+        self.model, self.optimizer, self._strategy = model, optimizer, strategy
         self._take = tf.function(self._steps, reduce_retracing=True)
 
     def __call__(
@@ -49,7 +54,7 @@ class TrainStep:
         return summed, reduce(tf.distribute.ReduceOp.MEAN, norm, axis=None)
 
     def _on_replica(self, batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        model, optimizer = self._model, self._optimizer
+        model, optimizer = self.model, self.optimizer
         with tf.GradientTape() as tape:
             warm = optimizer.step >= optimizer.warmup_steps
             loss = model.compute_loss(batch, training=True, use_memory=warm)

@@ -10,36 +10,30 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
-from configs.errors import Interrupted, UserError
-from configs.evaluation import HEADLINE
+from configs.errors import UserError
 from configs.schema import Config
 from preprocessing import manifest as manifests
-from preprocessing.columns import SECONDS_PER_DAY
 from preprocessing.manifest import Verify
-from trainer.candidates import sampling_of
 from trainer.checkpoints import Checkpoints
-from trainer.dataset import Dataset, load_user_counts, open_dataset
-from trainer.evaluation import MODEL, evaluate
-from trainer.input import examples_in, train_batches
+from trainer.dataset import Dataset, open_dataset
+from trainer.input import examples_in
 from trainer.interruption import Interruption
 from trainer.lists import load_lists
+from trainer.loop import run_steps
 from trainer.model import TwoTower
 from trainer.optimizers import Optimizer
 from trainer.recommenders import Towers
 from trainer.replicas import is_chief, make_strategy, require_whole_shares
 from trainer.results import evaluate_and_write
 from trainer.step import TrainStep
-from trainer.targets import NextTargets, shares_of
-from trainer.tensorboard import close_board, log_monitors, open_board
+from trainer.tensorboard import close_board, open_board
 from trainer.warm_start import init_from
-from trainer.watch import DivergedError, Watch, mean_cosine
+from trainer.watch import DivergedError
 from trainer.workdir import TENSORBOARD, claim, mark_failed
 
 
@@ -154,8 +148,8 @@ def train_and_evaluate(
         )
         take_steps = TrainStep(model, optimizer, strategy)
         try:
-            loss = _run_steps(
-                config, dataset, model, optimizer, take_steps, checkpoints, interruption,
+            loss = run_steps(
+                config, dataset, take_steps, checkpoints, interruption,
                 steps_per_epoch=steps_per_epoch, writer=writer, console=console,
             )  # fmt: skip
         except DivergedError as error:
@@ -182,110 +176,6 @@ def train_and_evaluate(
         return Result(steps=int(optimizer.step.numpy()), loss=loss, metrics=metrics)
 
 
-def _run_steps(
-    config: Config,
-    dataset: Dataset,
-    model: TwoTower,
-    optimizer: Optimizer,
-    take_steps: TrainStep,
-    checkpoints: Checkpoints,
-    interruption: Interruption,
-    *,
-    steps_per_epoch: int,
-    writer: Any,
-    console: Console,
-) -> float | None:
-    """Trains from the optimiser's step to the last; returns the loss of the last logged steps."""
-    train = config.train
-    targets = NextTargets(dataset, train.target_window) if train.target_window > 1 else None
-    sampling = sampling_of(
-        config, dataset.spec, dataset.catalog,
-        shares=shares_of(config, dataset, targets),
-        user_count=load_user_counts(dataset) if config.loss.symmetric else None,
-    )  # fmt: skip
-    total_steps = steps_per_epoch * train.epochs
-    step = int(optimizer.step.numpy())
-    train_end = dataset.manifest.splits.validation_time // SECONDS_PER_DAY
-    watch = Watch(max_item_cosine=train.max_item_cosine, warmup_steps=optimizer.warmup_steps)
-
-    # Calls of several steps end where there is something to do.
-    stops = (train.log_every_steps, train.checkpoint_every_steps, steps_per_epoch)
-    mean_loss = None
-    with _progress(console) as bar, writer.as_default():
-        task = bar.add_task("train", total=total_steps, completed=step, loss="")
-        while step < total_steps:
-            epoch, skip = divmod(step, steps_per_epoch)
-            batches = iter(
-                train_batches(
-                    dataset, config=config, sampling=sampling, look_up=model.look_up,
-                    targets=targets, epoch=epoch, skip_batches=skip,
-                )
-            )  # fmt: skip
-            end = step - skip + steps_per_epoch
-            with interruption.deferred():
-                while step < end:
-                    count = min(
-                        train.steps_per_execution,
-                        *(every - step % every for every in stops),
-                    )
-                    losses, norms = take_steps(batches, count)
-                    watch.add(step + 1, losses, norms)
-                    step += count
-                    bar.advance(task, count)
-                    is_last = step == total_steps
-                    if step % train.log_every_steps == 0 or is_last:
-                        watch.require_finite(last_good=checkpoints.last_good)
-                        mean_loss = watch.take_mean_loss()
-                        cosine = mean_cosine(model, day=train_end)
-                        bar.update(task, loss=f"loss {mean_loss:.4f}")
-                        if not console.is_terminal:  # a file has no bar to look at
-                            console.print(f"step {step} of {total_steps}  loss {mean_loss:.4f}")
-                        tf.summary.scalar("train/loss", mean_loss, step)
-                        tf.summary.scalar("train/loss_spikes", watch.take_spikes(), step)
-                        tf.summary.scalar("train/gradient_norm", norms[-1], step)
-                        tf.summary.scalar("train/learning_rate", optimizer.learning_rate(), step)
-                        tf.summary.scalar("train/item_cosine", cosine, step)
-                        tf.summary.scalar("train/temperature", model.temperature(), step)
-                        log_monitors(model, step, day=train_end)
-                        watch.check_cosine(step, cosine, last_good=checkpoints.last_good)
-                    due = step % train.checkpoint_every_steps == 0 or step % steps_per_epoch == 0
-                    if due or interruption.requested:
-                        watch.require_finite(last_good=checkpoints.last_good)
-                        if is_last or not watch.suspicious:
-                            checkpoints.save(step)
-                    if interruption.requested:
-                        raise Interrupted(
-                            f"SIGTERM at step {step} of {total_steps}; the same command goes on "
-                            f"from {checkpoints.last_good}"
-                        )
-            every = train.validate_every_epochs
-            if every and (epoch + 1) % every == 0:
-                _validate(config, dataset, model, step, console)
-    return mean_loss
-
-
-def _validate(
-    config: Config, dataset: Dataset, model: TwoTower, step: int, console: Console
-) -> None:
-    """One line of validation metrics, in TensorBoard too; nothing where validation is empty."""
-    metrics = evaluate(
-        config,
-        dataset,
-        Towers(model, dataset, split="validation"),
-        split="validation",
-        with_baselines=False,
-        console=console,
-    )
-    for protocol, found in metrics["protocols"].items():
-        ours = found["models"][MODEL]
-        for name, value in ours.items():
-            if isinstance(value, float):
-                tf.summary.scalar(f"validation/{protocol}/{name}", value, step)
-        shown = {n: ours[n] for n in HEADLINE if n in ours}
-        told = "  ".join(f"{n} {v:.4f}" for n, v in shown.items())
-        console.print(f"step {step}  validation {protocol}  {told}")
-
-
 def _verify(dataset: Dataset, console: Console) -> None:
     """Every byte of the dataset against its manifest, with a bar."""
     total = sum(file.size for file in dataset.manifest.files)
@@ -300,18 +190,6 @@ def _verify(dataset: Dataset, console: Console) -> None:
         manifests.verify_hashes(
             dataset.root, dataset.manifest, advance=lambda size: bar.advance(task, size)
         )
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[loss]}"),
-        console=console,
-    )
 
 
 def _describe(dataset: Dataset, model: TwoTower, steps_per_epoch: int, epochs: int) -> str:
