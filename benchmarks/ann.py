@@ -14,7 +14,6 @@ is not timed, vectors and other peers' indices, is kept in the workdir, so that 
 goes on from it; `ann.json` there holds the result. hnswlib takes part where it is installed.
 """
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +38,7 @@ from benchmarks.ann_peers import (
 )
 from benchmarks.ann_vectors import vectors
 from configs.cli import console, run_app
+from configs.files import write_json
 from configs.schema import Export
 from serving.index import size_bytes
 from serving.tuning import Tuned, build
@@ -100,7 +100,7 @@ def main(argv: list[str]) -> dict[str, Any]:
             "op, batch": (found["op, batch"] - found["empty, batch"]) / found["pybind, batch"],
         },
     }
-    (root / "ann.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    write_json(root / "ann.json", result)
     _print_bounds(result["ratios"], out)
     return result
 

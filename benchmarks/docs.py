@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from configs.files import write_text
+
 
 def put(path: Path, tables: Mapping[str, str]) -> None:
     """Replaces what stands between `<!-- name -->` and `<!-- end of name -->`, by name."""
@@ -12,4 +14,4 @@ def put(path: Path, tables: Mapping[str, str]) -> None:
         between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         text, count = between.subn(lambda found: found[1] + table + "\n" + found[2], text)  # noqa: B023
         assert count == 1, name
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)

@@ -7,7 +7,6 @@ under new numbers. Once one serves, a client asks: first, then after equal pause
 pause. Each ratio is taken within its version; a figure is the median over the versions.
 """
 
-import json
 import statistics
 import tempfile
 import time
@@ -21,6 +20,7 @@ from rich.table import Table
 
 from benchmarks.served import NAME, PREDICT, latencies_ms, newest_version, server, stored_requests
 from configs.cli import console, run_app
+from configs.files import write_json
 
 _MODEL = flags.DEFINE_string("model", None, "Base path of a model.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the versions and their medians.")
@@ -72,9 +72,7 @@ def main(argv: list[str]) -> dict[str, Any]:
         table.add_row(what, f"{medians[name]}", f"{min(values):.2f}–{max(values):.2f}")
     console().print(table)
     if _OUTPUT.value:
-        Path(_OUTPUT.value).write_text(
-            json.dumps({"medians": medians, "versions": found}, indent=1)
-        )
+        write_json(Path(_OUTPUT.value), {"medians": medians, "versions": found})
     return {"medians": medians}
 
 

@@ -8,7 +8,6 @@ exact one over the items that are unmasked. Prints the tables of docs/losses.md,
 puts them there.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from rich.progress import track
 import trainer  # noqa: F401  before TensorFlow: it chooses Keras 2
 from benchmarks.docs import put
 from configs.cli import console, run_app
+from configs.files import write_json
 from configs.schema import Correction
 
 _BATCHES = flags.DEFINE_integer("batches", 2_000, "Batches that the mean is over.")
@@ -261,7 +261,7 @@ def main(argv: list[str]) -> dict[str, Any]:
         out.print(table)
     result = {"batches": _BATCHES.value, "errors": [asdict(error) for error in errors]}
     if _OUTPUT.value:
-        Path(_OUTPUT.value).write_text(json.dumps(result, indent=1), encoding="utf-8")
+        write_json(Path(_OUTPUT.value), result)
     if _DOCS.value:
         put(Path(_DOCS.value), tables)
     exact = [e for e in errors if (e.correction, e.deviation) == ("expected_count", 1.0)]

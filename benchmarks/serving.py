@@ -8,7 +8,6 @@ one made-up user each. Every round measures everything once, in turn; a figure i
 the rounds, and a ratio is taken within its round.
 """
 
-import json
 import os
 import statistics
 import time
@@ -31,6 +30,7 @@ from benchmarks.served import (
     stored_requests,
 )
 from configs.cli import console, run_app
+from configs.files import write_json
 
 if TYPE_CHECKING:
     from serving.saved_model import SavedModel
@@ -87,7 +87,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     out.print(table)
     result = {"requests": _REQUESTS.value, "server_flags": _SERVER_FLAGS.value, "medians": medians}
     if _OUTPUT.value:
-        Path(_OUTPUT.value).write_text(json.dumps(result | {"rounds": rounds}, indent=1))
+        write_json(Path(_OUTPUT.value), result | {"rounds": rounds})
     return result
 
 

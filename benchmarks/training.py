@@ -30,6 +30,7 @@ from rich.table import Table
 import trainer  # noqa: F401  before TensorFlow: it chooses Keras 2
 from configs import default, movielens
 from configs.cli import console, run_app
+from configs.files import write_json
 from configs.kinds import HashedId
 from configs.schema import Config, Model, Precision, Protocol
 
@@ -282,7 +283,7 @@ def main(dataset_dir: str, parts: list[str], *, rounds: int, output: str | None)
             table.add_row(name, json.dumps(value))
         console().print(table)
     if output:
-        Path(output).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_json(Path(output), found)
     return found
 
 

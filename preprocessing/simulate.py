@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from configs.cli import console, define_config, run_app
+from configs.files import write_json
 from configs.schema import Config, Split
 from configs.serialization import to_dict
 from configs.simulation import ShortVideoSimulation, StreamRecSimulation
-from preprocessing.simulation.output import whole_directory, write_json
+from preprocessing.simulation.output import whole_directory
 from preprocessing.simulation.short_video import (
     simulate_short_video,
     summarize_short_video,
@@ -71,7 +72,7 @@ def simulate(
             logs = simulate_short_video(config, split=split, progress=advance)
             write_short_video(logs, directory)
             summary = summarize_short_video(logs)
-        write_json({"parameters": to_dict(config), **summary}, directory / "simulation.json")
+        write_json(directory / "simulation.json", {"parameters": to_dict(config), **summary})
     return summary
 
 

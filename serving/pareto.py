@@ -1,10 +1,10 @@
 """Recall against latency of every setting that an index was tuned over, as JSON and as a plot."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from configs.files import write_json
 from serving.tuning import Tuned, Tuning
 
 PARETO_JSON = Path("assets.extra", "pareto.json")
@@ -31,7 +31,7 @@ def write_pareto(version_dir: Path, tuned: Tuned, *, target: float) -> None:
         "front": [asdict(each) for each in front],
         "tried": [asdict(each) for each in tuned.tried],
     }
-    path.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    write_json(path, found)
     _plot(version_dir / PARETO_PLOT, tuned, front, target)
 
 

@@ -17,7 +17,6 @@ come from a tenth of the log: 2 M events are enough for all 20,000 of them.
 """
 
 import enum
-import json
 import os
 import platform
 import shutil
@@ -36,6 +35,7 @@ from benchmarks.preprocessing.contestants import Contestant, Measured
 from configs import default
 from configs.cli import console, run_app
 from configs.errors import UserError
+from configs.files import write_json
 from preprocessing.features import spec_of
 
 _GIB = 2**30
@@ -345,7 +345,7 @@ def run(
         "peak_bytes": {n: [one.peak_bytes for one in runs] for n, runs in jobs.items()},
         "record_seconds": {n: [round(t, 4) for t in times] for n, times in records.items()},
     }
-    (workdir / "preprocessing.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
+    write_json(workdir / "preprocessing.json", result)
     return result
 
 

@@ -5,10 +5,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,11 +56,6 @@ def write_table(table: pa.Table, path: Path, log_format: LogFormat) -> None:
         for row in table.to_pylist():
             present = {name: value for name, value in row.items() if value is not None}
             lines.write(json.dumps(present).encode() + b"\n")
-
-
-def write_json(value: Mapping[str, Any], path: Path) -> None:
-    """Writes one JSON object, indented."""
-    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def write_shards(
