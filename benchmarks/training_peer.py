@@ -23,7 +23,7 @@ from trainer.records import PAD_ITEM, parse_block
 _LEARNING_RATE = 0.1  # the tutorials'
 
 
-def write_examples(dataset: Dataset, config: Config, path: Path, *, rows: int) -> dict[str, Any]:
+def write_examples(dataset: Dataset, path: Path, *, rows: int) -> dict[str, Any]:
     """Writes the first train rows as one Example each; returns what `parse_example` takes."""
     files = [str(dataset.root / f.name) for f in dataset.manifest.part("train")]
     columns = dataset.spec.train_columns
@@ -105,7 +105,7 @@ def tutorial(
 ) -> tuple[tf.keras.Model, tf.data.Dataset]:
     """A compiled model and its cached batches: what `fit` takes."""
     rows = config.train.batch_size * steps
-    spec = write_examples(dataset, config, folder / "rows.tfrecord", rows=rows)
+    spec = write_examples(dataset, folder / "rows.tfrecord", rows=rows)
     batches = (
         tf.data.TFRecordDataset(str(folder / "rows.tfrecord"))
         .shuffle(rows)

@@ -6,7 +6,6 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from preprocessing.job import preprocess
 from tests.commands import result_of, run_command
 from tests.damage import flip_a_bit
 from tests.decoded import Decoded, run
+from tests.html_page import Page
 from tests.quiet import QUIET
 from tests.raw_logs import DAY_S, START, config_of, features, raw_log, small_data, write_tables
 
@@ -215,30 +215,12 @@ def test_new_items_and_users_and_days_are_those_of_the_labels(
     assert by_day["day"].n_unique() == len({row["timestamp"] // 86_400 for row in labels})
 
 
-class _Page(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.attributes: list[tuple[str, str]] = []
-        self.text: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-
 @pytest.fixture(scope="module")
-def page(html: str) -> _Page:
-    parser = _Page()
-    parser.feed(html)
-    return parser
+def page(html: str) -> Page:
+    return Page(html)
 
 
-def test_untrusted_text_is_shown_and_is_no_markup(page: _Page) -> None:
-    text = "".join(page.text)
+def test_untrusted_text_is_shown_and_is_no_markup(page: Page) -> None:
     for shown in (
         f"{ATTACK} {BREAKOUT} of v",  # a title
         ATTACK + BREAKOUT,  # a category
@@ -247,14 +229,23 @@ def test_untrusted_text_is_shown_and_is_no_markup(page: _Page) -> None:
         "<b onmouseover=alert(2)>tv",  # a device
         "<i>dataset",
     ):
-        assert shown in text, shown
-    assert not page.tags & {"script", "img", "b", "i", "iframe", "object", "link", "base", "form"}
+        assert shown in page.text, shown
+    assert not {*page.tags} & {
+        "script",
+        "img",
+        "b",
+        "i",
+        "iframe",
+        "object",
+        "link",
+        "base",
+        "form",
+    }
     assert not [name for name, _ in page.attributes if name.startswith("on")]
 
 
-def test_the_page_needs_nothing_else(page: _Page, html: str) -> None:
-    addresses = [v for n, v in page.attributes if n in ("src", "href", "xlink:href", "srcset")]
-    assert addresses and all(address.startswith("#") for address in addresses)
+def test_the_page_needs_nothing_else(page: Page, html: str) -> None:
+    assert page.open == [] and page.fetched == []
     assert "svg" in page.tags
     assert "@import" not in html
     assert all(target.startswith("#") for target in re.findall(r"url\(['\"]?([^)]*)", html))
@@ -278,8 +269,8 @@ def test_plots_take_the_colour_of_the_page(html: str) -> None:
     assert "prefers-color-scheme: dark" in html
 
 
-def test_sections_for_features_vocabularies_and_the_other(page: _Page) -> None:
-    text = " ".join("".join(page.text).split())
+def test_sections_for_features_vocabularies_and_the_other(page: Page) -> None:
+    text = " ".join(page.text.split())
     for name in features():
         assert name in text
     assert "Only here: followers." in text
@@ -365,7 +356,7 @@ def description_facts(described: Described, summary: Summary) -> dict[str, str]:
     return dict(facts_of(described, summary))
 
 
-def test_the_time_of_rows_does_not_drift(description: Description, decoded: Decoded) -> None:
+def test_the_time_of_rows_does_not_drift(description: Description) -> None:
     """Splits are cut by time: a test of three days has other weekdays than train, by design."""
     drifts = {f.described.name: f.drift for f in description.features}
     assert drifts["hour"] is None and drifts["weekday"] is None

@@ -141,9 +141,7 @@ def test_catalog_numbers_vocabulary_then_known_then_the_rest(
     assert len({tuple(row["title_embedding"]) for row in found.catalog}) == 3  # cats, dogs, none
 
 
-def test_item_statistics_hold_every_change(
-    found: Decoded, expected: Reference, config: Config
-) -> None:
+def test_item_statistics_hold_every_change(found: Decoded, expected: Reference) -> None:
     counts = item_counts(found.spec)
     rows: dict[int, list[Row]] = {}
     for row in found.table("item_statistics"):
@@ -258,9 +256,7 @@ def everything_in(dataset: Decoded) -> dict[str, object]:
     return {**records, **tables, **assets, "splits": dataset.manifest.splits}
 
 
-def test_files_formats_order_and_processes_change_nothing(
-    config: Config, found: Decoded, tmp_path: Path
-) -> None:
+def test_files_formats_order_and_processes_change_nothing(found: Decoded, tmp_path: Path) -> None:
     events = list(EVENTS)
     random.Random(0).shuffle(events)
     frame = pl.DataFrame(events, infer_schema_length=None)

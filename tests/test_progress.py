@@ -57,7 +57,7 @@ def test_a_terminal_shows_the_count_as_it_grows(tmp_path: Path) -> None:
     assert "\x1b[" in said and "… " in said
 
 
-def test_nothing_is_heard_of_a_job_that_is_over(tmp_path: Path) -> None:
+def test_nothing_is_heard_of_a_job_that_is_over() -> None:
     said = io.StringIO()
     with progress.stage_lines(Console(file=said)):
         pass

@@ -1,5 +1,4 @@
 import copy
-import html.parser
 import re
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import tensorflow as tf
 from jinja2 import UndefinedError
 
 from configs.evaluation import METRICS
+from tests.html_page import Page
 from trainer.report.curves import read_curves
 from trainer.report.page import render, write_report
 
@@ -70,41 +70,6 @@ def metrics_of(models: dict[str, dict[str, float]]) -> dict:
     }
 
 
-class Page(html.parser.HTMLParser):
-    """Tags that are opened and never closed, attributes that fetch, and the text."""
-
-    VOID = {"meta", "br", "path", "use", "image"}
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.fetched: list[str] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        if tag not in self.VOID:
-            self.open.append(tag)
-        self.fetched += [
-            value
-            for name, value in attrs
-            if name.split(":")[-1] in ("src", "href", "srcset") and not value.startswith("#")
-        ]
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-
-
 @pytest.fixture(scope="module")
 def page() -> Page:
     models = {"streamrec": values_of(0.3), "EASE": values_of(0.2)}
@@ -143,7 +108,7 @@ def test_text_of_logs_stays_text() -> None:
     assert page.text.count(HOSTILE) >= 4
 
 
-def test_lists_that_end_early_have_no_figures_beyond(page: Page) -> None:
+def test_lists_that_end_early_have_no_figures_beyond() -> None:
     short = {name: value for name, value in values_of(0.1).items() if "200" not in name}
     text = Page(
         render(metrics_of({"streamrec": short, "EASE": values_of(0.2)}), {}, max_item_cosine=0.9)

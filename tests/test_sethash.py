@@ -103,9 +103,7 @@ def test_it_covers_every_part(found: Decoded, hashes: dict[str, SetHash]) -> Non
     assert hashes["train"].rows > 50
 
 
-def test_order_and_files_do_not_change_it(
-    found: Decoded, hashes: dict[str, SetHash], tmp_path: Path
-) -> None:
+def test_order_and_files_do_not_change_it(hashes: dict[str, SetHash], tmp_path: Path) -> None:
     events = list(EVENTS)
     random.Random(1).shuffle(events)
     other = config_of(small_data(partitions=5, shards=3, rows_per_record=1))

@@ -85,7 +85,7 @@ def states(watcher: VersionWatcher[FakeServable]) -> dict[int, VersionState]:
     return {version: status.state for version, status in watcher.statuses().items()}
 
 
-def let_it_poll(loader: FakeLoader) -> None:
+def let_it_poll() -> None:
     """Long enough for several looks at the directory."""
     time.sleep(10 * POLL_INTERVAL_S)
 
@@ -148,9 +148,9 @@ def test_a_pinned_version_stays_whatever_comes_and_goes(tmp_path: Path) -> None:
     loader = FakeLoader()
     with watching(tmp_path, loader, only=2) as watcher:
         publish(tmp_path, "4")
-        let_it_poll(loader)
+        let_it_poll()
         withdraw(tmp_path, "2")
-        let_it_poll(loader)
+        let_it_poll()
         assert watcher.serving_version == 2
         assert list(watcher.statuses()) == [2]
     assert loader.log == ["load 2", "serve 2", "close 2"]
@@ -187,7 +187,7 @@ def test_a_version_in_use_is_not_closed(tmp_path: Path) -> None:
         with watcher.lease(None) as (_, servable), watcher.lease(1):
             publish(tmp_path, "2")
             wait_until(lambda: watcher.serving_version == 2)
-            let_it_poll(loader)
+            let_it_poll()
             assert states(watcher)[1] is VersionState.UNLOADING
             assert "close 1" not in loader.log
             with watcher.lease(None) as (version, _):
@@ -216,7 +216,7 @@ def test_last_version_keeps_serving_when_all_are_removed(tmp_path: Path) -> None
     with watching(base_path, loader) as watcher:
         withdraw(base_path, "1")
         base_path.rename(tmp_path / "elsewhere")
-        let_it_poll(loader)
+        let_it_poll()
         with watcher.lease(None) as (version, _):
             assert version == 1
         assert states(watcher) == {1: VersionState.AVAILABLE}
@@ -236,7 +236,7 @@ def test_version_put_back_before_its_first_loading_drained(tmp_path: Path) -> No
             publish(tmp_path, "2")
             wait_until(lambda: watcher.serving_version == 2)
         wait_until(lambda: "close 2" in loader.log)
-        let_it_poll(loader)
+        let_it_poll()
         assert states(watcher) == {2: VersionState.AVAILABLE, 1: VersionState.END}
         with watcher.lease(2) as (version, _):
             assert version == 2
@@ -264,7 +264,7 @@ def test_version_that_fails_is_reported_and_the_old_one_stays(
         wait_until(lambda: 4 in watcher.statuses())
         wait_until(lambda: states(watcher)[4] is VersionState.END)
         assert watcher.statuses()[4].error_code == 3
-        let_it_poll(loader)
+        let_it_poll()
         assert loader.log.count("load 3") == 1
         assert loader.log.count("load 4") == 1
     assert "version 3: no such op" in caplog.text
@@ -283,7 +283,7 @@ def test_failed_version_is_tried_again_when_its_directory_changes(tmp_path: Path
         publish(tmp_path, "3", "broken")
         wait_until(lambda: loader.log.count("load 3") == 1)
         withdraw(tmp_path, "3")
-        let_it_poll(loader)
+        let_it_poll()
         publish(tmp_path, "3", "broken")
         wait_until(lambda: loader.log.count("load 3") == 2)
 
