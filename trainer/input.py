@@ -44,7 +44,7 @@ def train_batches(
         skip_batches: leave out so many from the start, to resume within an epoch.
 
     Returns:
-        Batches as `trainer.model.TwoTower.loss` takes them.
+        Batches as `trainer.model.TwoTower.compute_loss` takes them.
     """
     spec, manifest = dataset.spec, dataset.manifest
     seed = config.train.seed * 1_000_003 + epoch
