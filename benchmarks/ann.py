@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from absl import flags
 from rich.console import Console
@@ -36,6 +37,7 @@ from benchmarks.ann_peers import (
     hnswlib_hnsw,
     tfrs_scann,
 )
+from benchmarks.ann_served import served
 from benchmarks.ann_vectors import vectors
 from configs.cli import console, run_app
 from configs.files import write_json
@@ -110,13 +112,26 @@ def ours(items: FloatArray, tuning_queries: FloatArray) -> tuple[Built, Tuned]:
     tuned = build(items, tuning_queries, config=Export(), width=WIDTH)
     searcher = tuned.searcher
 
-    @tf.function(reduce_retracing=True)
-    def search(query: tf.Tensor, to_search: tf.Tensor, reorder: tf.Tensor) -> tf.Tensor:
-        return searcher.search_with(query, WIDTH, leaves_to_search=to_search, reorder=reorder)[0]
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([], tf.int32, name="leaves_to_search"),
+            tf.TensorSpec([None, items.shape[1]], tf.float32, name="query"),
+            tf.TensorSpec([], tf.int32, name="reorder"),
+        ]
+    )
+    def search(
+        leaves_to_search: tf.Tensor, query: tf.Tensor, reorder: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        rows, scores = searcher.search_with(
+            query, WIDTH, leaves_to_search=leaves_to_search, reorder=reorder
+        )
+        return {"rows": rows, "scores": scores}
 
-    def with_setting(to_search: int, reorder: int) -> Callable[[FloatArray], Rows]:
-        arguments = tf.constant(to_search), tf.constant(reorder)
-        return lambda queries: search(tf.constant(queries), *arguments).numpy()
+    run = served(searcher, {"search": search})["search"]
+
+    def with_setting(leaves_to_search: int, reorder: int) -> Callable[[FloatArray], Rows]:
+        leaves, reordered = np.int32(leaves_to_search), np.int32(reorder)
+        return lambda queries: run(leaves, queries, reordered)[0]
 
     built = Built(
         name="serving.export",

@@ -250,21 +250,30 @@ def test_the_memory_waits_until_it_may_be_used() -> None:
     np.testing.assert_allclose(made.memory.vector, d.items[made.memory.item.numpy() - 1])
 
 
-def test_nothing_is_learnt_through_the_memory() -> None:
-    config = config_of("with memory")
+def test_users_learn_from_the_memory_and_items_from_what_learns() -> None:
+    """Or items would be pulled to users by one loss and hardly pushed from them by it."""
     d = draw(5, memory=MEMORY)
-    inputs = inputs_of(d, config)
-    items = tf.Variable(tf.gather(tf.constant(d.items), inputs["candidate_item"] - 1))
-    made = negatives_of(d, config)
-    for _ in range(2):  # the second time the memory holds these very vectors
-        with tf.GradientTape(persistent=True) as tape:
+
+    def gradients(mix: str, of: int) -> list[np.ndarray | None]:
+        config = config_of(mix)
+        inputs = inputs_of(d, config)
+        users = tf.Variable(d.users)
+        items = tf.Variable(tf.gather(tf.constant(d.items), inputs["candidate_item"] - 1))
+        made = negatives_of(d, config)
+        with tf.GradientTape() as tape:
             scores = made.score(
-                tf.constant(d.users), items, inputs, temperature=tf.constant(1.0), use_memory=True
+                users, items, inputs, temperature=tf.constant(TEMPERATURE), use_memory=True
             )
-            remembered = tf.reduce_sum(scores[0].negatives[:, -MEMORY:])
-            current = tf.reduce_sum(scores[0].negatives[:, :-MEMORY])
-        assert not tape.gradient(remembered, items).numpy().any()
-        assert tape.gradient(current, items).numpy().any()
+            loss = make_loss(config)(scores[of])
+        found = tape.gradient(loss, [users, items])
+        return [None if each is None else tf.convert_to_tensor(each).numpy() for each in found]
+
+    of_users, no_items = gradients("with memory", 0)
+    no_users, of_items = gradients("with memory", 1)
+    users, items = gradients("in-batch and uniform", 0)
+    assert no_users is None and no_items is None
+    np.testing.assert_allclose(of_items, items, rtol=1e-5)
+    assert of_users is not None and not np.allclose(of_users, users, rtol=0.01)
 
 
 @pytest.mark.parametrize("correction", list(Correction))

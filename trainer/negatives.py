@@ -40,6 +40,33 @@ class _Columns:
     own_rows: tf.Tensor
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Vectors:
+    """What is scored.
+
+    Attributes:
+        users: float [B, dim].
+        candidates: float [T, dim], in any precision.
+        temperature: float32 [].
+    """
+
+    users: tf.Tensor
+    candidates: tf.Tensor
+    temperature: tf.Tensor
+
+    def logits(self, items: tf.Tensor) -> tf.Tensor:
+        """Of items [N, dim] for each user: float32 [B, N]."""
+        # The users are divided, not the logits: there are far fewer of them.
+        users = tf.cast(self.users, tf.float32) / self.temperature
+        items = tf.cast(tf.cast(items, self.users.dtype), tf.float32)
+        return tf.matmul(users, items, transpose_b=True)
+
+    def logits_of_own(self, index: tf.Tensor) -> tf.Tensor:
+        """Of each user's own candidates, [B, K]: float32 [B, K]."""
+        own = tf.linalg.matvec(tf.gather(self.candidates, index), self.users)
+        return tf.cast(own, tf.float32) / self.temperature
+
+
 class Negatives(tf.Module):
     """Scores a batch's candidates for each of its rows.
 
@@ -99,6 +126,10 @@ class Negatives(tf.Module):
     ) -> list[Scores]:
         """Scores candidates, and remembers the batch's positives for later ones.
 
+        Nothing is learnt through the memory. Counted in the one loss, its items would leave little
+        of what pushes items from users beside what pulls them there, and all items would drift to
+        one place. So users learn from all candidates, items from those through which they learn.
+
         Args:
             users: float32 [B, dim], unit vectors; of this replica's rows, if there are several.
             candidates: float32 [T, dim], those of `inputs["candidate_item"]`.
@@ -107,39 +138,70 @@ class Negatives(tf.Module):
             use_memory: bool [], whether the memory's items are candidates yet.
 
         Returns:
-            Scores of items for each user; of a symmetric loss also of users for each item.
+            Scores of items for each user; with a memory from it and all others, of which users
+            alone learn, then from all others, of which items alone learn; of a symmetric loss also
+            of users for each item.
         """
-        drawn = self._drawn_columns(users, candidates, inputs, temperature)
-        rows = tf.shape(users, tf.int64)[0]
-        positive_index = own_rows(inputs["positive_index"])
-        positive = tf.gather_nd(drawn.logits, tf.stack([tf.range(rows), positive_index], 1))
-        share_of_positive = tf.gather(drawn.share, positive_index)
-        # Of the whole batch: what the other replicas' rows know of a user is known of this one's.
-        item_of_row = tf.gather(drawn.item, inputs["positive_index"])
-        scores = []
+        share = self._shares(inputs)
+        vectors = _Vectors(users=users, candidates=candidates, temperature=temperature)
+        if self.memory is None:
+            scores = [self._items_of_users(vectors, inputs, share)]
+        else:
+            used = tf.where(use_memory, self.memory.filled, 0)
+            of_users = replace(vectors, candidates=tf.stop_gradient(candidates))
+            of_items = replace(vectors, users=tf.stop_gradient(users))
+            scores = [
+                self._items_of_users(of_users, inputs, share, used),
+                self._items_of_users(of_items, inputs, share),
+            ]
+            index = inputs["positive_index"]
+            self.memory.push(
+                vector=tf.gather(candidates, index),
+                item=tf.gather(inputs["candidate_item"], index),
+                user=inputs["user"],
+                share=tf.gather(share, index),
+            )
         if self._config.symmetric:
-            scores.append(self._users_of_items(drawn, inputs, item_of_row, temperature))
+            scores.append(self._users_of_items(vectors, inputs, share))
+        return scores
 
-        columns, shown = drawn, inputs.get("impressed_index")
+    def _shares(self, inputs: Inputs) -> tf.Tensor:
+        """Of the drawn candidates, float32 [T], counted or estimated; an estimate counts these."""
+        if self.frequency is None:
+            return inputs["candidate_share"]
+        item = inputs["candidate_item"][: tf.shape(inputs["candidate_copies"])[0]]
+        self.frequency.update(tf.gather(item, inputs["positive_index"]))
+        return self.frequency.share(item)
+
+    def _items_of_users(
+        self,
+        vectors: "_Vectors",
+        inputs: Inputs,
+        share: tf.Tensor,
+        used: tf.Tensor | None = None,
+    ) -> Scores:
+        """Items for each user, of the memory too where so many of its slots, int64 [], are used."""
+        columns = self._drawn_columns(vectors, inputs, share)
+        positive_index = own_rows(inputs["positive_index"])
+        rows = tf.shape(positive_index, tf.int64)[0]
+        positive = tf.gather_nd(columns.logits, tf.stack([tf.range(rows), positive_index], 1))
+        # Of the whole batch: what the other replicas' rows know of a user is known of this one's.
+        item_of_row = tf.gather(columns.item, inputs["positive_index"])
+        shown = inputs.get("impressed_index")
         if shown is not None:
             shown = own_rows(shown)
             pairs = own_pairs(inputs["impressed_masked"], tf.shape(item_of_row, tf.int64)[0])
-            also = _pairs(pairs, tf.shape(drawn.logits, tf.int64))
+            also = _pairs(pairs, tf.shape(columns.logits, tf.int64))
             columns = replace(columns, hidden=columns.hidden | also)
-        if self.memory is not None:
-            memory, used = self.memory, tf.where(use_memory, self.memory.filled, 0)
-            remembered = _logits(users, tf.cast(memory.vector, users.dtype), temperature)
-            columns = _with_memory(columns, inputs["user"], item_of_row, memory, used, remembered)
+        if self.memory is not None and used is not None:
+            remembered = vectors.logits(self.memory.vector)
+            columns = _with_memory(
+                columns, inputs["user"], item_of_row, self.memory, used, remembered
+            )
             later = self._is_later(columns.item, inputs)
             columns = replace(columns, hidden=columns.hidden | later)
             if shown is not None:
-                columns, shown = _without_shown(columns, shown, inputs, memory, used)
-            memory.push(
-                vector=tf.gather(candidates, inputs["positive_index"]),
-                item=item_of_row,
-                user=inputs["user"],
-                share=tf.gather(drawn.share, inputs["positive_index"]),
-            )
+                columns, shown = _without_shown(columns, shown, inputs, self.memory, used)
         mix = Drawn(
             copies=columns.copies,
             share=columns.share,
@@ -156,29 +218,24 @@ class Negatives(tf.Module):
         negatives = columns.logits
         if shown is not None:
             # A row's own: there for sure, so each stands for itself.
-            impressed = tf.linalg.matvec(tf.gather(candidates, tf.maximum(shown, 0)), users)
-            negatives = tf.concat([negatives, tf.cast(impressed, tf.float32) / temperature], 1)
+            impressed = vectors.logits_of_own(tf.maximum(shown, 0))
+            negatives = tf.concat([negatives, impressed], 1)
             log_weight = tf.concat([log_weight, tf.where(shown >= 0, 0.0, MASKED)], 1)
-        of_items = Scores(
+        share_of_positive = tf.gather(share, positive_index)
+        return Scores(
             positive=positive,
             negatives=negatives,
             log_weight=log_weight,
             positive_log_weight=self._positive_log_weight(mix, share_of_positive),
-            temperature=temperature,
+            temperature=vectors.temperature,
         )
-        return [of_items, *scores]
 
-    def _drawn_columns(
-        self, users: tf.Tensor, candidates: tf.Tensor, inputs: Inputs, temperature: tf.Tensor
-    ) -> "_Columns":
+    def _drawn_columns(self, vectors: "_Vectors", inputs: Inputs, share: tf.Tensor) -> "_Columns":
         """The candidates that were drawn for all rows."""
         copies, positive_index = inputs["candidate_copies"], inputs["positive_index"]
         count = tf.shape(copies)[0]  # the candidates beyond were impressed on some row, no more
-        item, share = inputs["candidate_item"][:count], inputs["candidate_share"]
-        if self.frequency is not None:
-            self.frequency.update(tf.gather(item, positive_index))
-            share = self.frequency.share(item)
-        logits = _logits(users, candidates[:count], temperature)
+        item = inputs["candidate_item"][:count]
+        logits = vectors.logits(vectors.candidates[:count])
         rows = tf.shape(positive_index, tf.int64)[0]
         in_batch = float(self._config.in_batch_negatives)
         liked = _pairs(own_pairs(inputs["masked"], rows), tf.shape(logits, tf.int64))
@@ -203,15 +260,15 @@ class Negatives(tf.Module):
         kept = self._config.duplicates is Duplicates.KEPT
         return -log_expected(mix, mix.rows, share, with_duplicates=kept)
 
-    def _users_of_items(
-        self, drawn: "_Columns", inputs: Inputs, item_of_row: tf.Tensor, temperature: tf.Tensor
-    ) -> Scores:
+    def _users_of_items(self, vectors: "_Vectors", inputs: Inputs, share: tf.Tensor) -> Scores:
         """The batch's users for the item of each row: who likes it is masked.
 
         Of the B rows those with the row's own item are masked, c of them; each of the others holds
         a user with the share of train rows that are theirs.
         """
+        drawn = self._drawn_columns(vectors, inputs, share)
         positive_index = inputs["positive_index"]
+        item_of_row = tf.gather(drawn.item, positive_index)
         negatives = tf.transpose(tf.gather(drawn.logits, positive_index, axis=1))
         _, index, count = tf.unique_with_counts(item_of_row)
         mix = Drawn(
@@ -229,7 +286,7 @@ class Negatives(tf.Module):
             negatives=negatives,
             log_weight=log_weight,
             positive_log_weight=self._positive_log_weight(mix, inputs["user_share"]),
-            temperature=temperature,
+            temperature=vectors.temperature,
         )
 
 
@@ -241,13 +298,6 @@ def rows_between(inputs: Inputs, first: tf.Tensor, last: tf.Tensor) -> dict[str,
     names = ("positive_index", "row_day", "rows_of_user", "user")
     by_row = {name: inputs[name][first:last] for name in names}
     return {**inputs, **by_row, "masked": pairs[start:stop] - tf.stack([bounds[0], 0])}
-
-
-def _logits(users: tf.Tensor, items: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
-    """Float32 [B, N], whatever the precision of the vectors."""
-    # The users are divided, not the logits: there are far fewer of them.
-    users = tf.cast(users, tf.float32) / temperature
-    return tf.matmul(users, tf.cast(items, tf.float32), transpose_b=True)
 
 
 def _pairs(pairs: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:

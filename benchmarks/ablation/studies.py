@@ -88,9 +88,9 @@ STUDIES = {
             settings={
                 "in-batch": {_UNIFORM: 0},
                 "uniform 1024": {"loss.in_batch_negatives": False},
-                "in-batch, uniform 256": {_UNIFORM: 256},
-                "in-batch, uniform 1024": {_UNIFORM: 1_024},
-                "in-batch, memory 8192": {_UNIFORM: 0, "loss.memory_size": 8_192},
+                "in-batch + uniform 256": {_UNIFORM: 256},
+                "in-batch + uniform 1024": {_UNIFORM: 1_024},
+                "in-batch + memory 8192": {_UNIFORM: 0, "loss.memory_size": 8_192},
             },
         ),
         Study(
