@@ -14,7 +14,7 @@ from configs import default
 from configs.errors import UserError
 from configs.simulation import ShortVideoSimulation
 from preprocessing.job import preprocess
-from preprocessing.simulate import simulate
+from preprocessing.simulate import simulate, tables_in
 from preprocessing.simulation.catalog import make_catalog
 from preprocessing.simulation.output import names, write_table
 from preprocessing.simulation.short_video import video_columns
@@ -89,11 +89,7 @@ def _make(
         if not logs.exists():
             simulate(simulation, output=str(logs), display=console, split=config.data.split)
         _write_videos(root / "videos", logs, simulation, items=items)
-        tables = {
-            "events": str(logs / "events"),
-            "videos": str(root / "videos"),
-            "users": str(logs / "users.parquet"),
-        }
+        tables = tables_in(logs) | {"videos": str(root / "videos")}
         preprocess(config, tables=tables, output=dataset_dir, display=console)
     if not (run / "metrics.json").exists():
         train_and_evaluate(config, dataset_dir, run, console=console)

@@ -119,11 +119,7 @@ class FeatureSpec:
     @property
     def request_columns(self) -> tuple[Column, ...]:
         """Every input of `serving_default`, `timestamp` first."""
-        columns = {TIMESTAMP: Column(name=TIMESTAMP, dtype=DType.INT64)}
-        for name, feature in self.of(Entity.USER, Entity.CONTEXT):
-            for column in columns_of(name, feature):
-                columns[column.name] = column
-        return tuple(columns.values())
+        return self._columns_asked(Entity.USER, Entity.CONTEXT)
 
     @property
     def row_feature_columns(self) -> tuple[Column, ...]:
@@ -206,8 +202,11 @@ class FeatureSpec:
     @property
     def item_request_columns(self) -> tuple[Column, ...]:
         """Every input of `embed_item`: `timestamp`, then the raw columns of the item features."""
+        return self._columns_asked(Entity.ITEM)
+
+    def _columns_asked(self, *entities: Entity) -> tuple[Column, ...]:
         columns = {TIMESTAMP: Column(name=TIMESTAMP, dtype=DType.INT64)}
-        for name, feature in self.of(Entity.ITEM):
+        for name, feature in self.of(*entities):
             for column in columns_of(name, feature):
                 columns[column.name] = column
         return tuple(columns.values())

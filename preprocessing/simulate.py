@@ -5,6 +5,7 @@ python -m preprocessing.simulate --output=DIR [--config=configs/streamrec.py]
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -74,6 +75,15 @@ def simulate(
             summary = summarize_short_video(logs)
         write_json(directory / "simulation.json", {"parameters": to_dict(config), **summary})
     return summary
+
+
+def tables_in(logs: Path) -> dict[str, str]:
+    """Where the tables of simulated logs are, as `preprocessing.job.preprocess` takes them."""
+    return {
+        "events": str(logs / "events"),
+        "videos": str(logs / "videos.parquet"),
+        "users": str(logs / "users.parquet"),
+    }
 
 
 def run(config: Config, *, output: str) -> Mapping[str, Any]:

@@ -130,8 +130,7 @@ def _recall(loaded: SavedModel, exact: ExportedModel, request: Request) -> float
     found, furthest = [], []
     for start in range(0, len(next(iter(request.values()))), _ROWS_AT_ONCE):
         block = {name: column[start : start + _ROWS_AT_ONCE] for name, column in request.items()}
-        answer = signature.run(*(block[name] for name in signature.input_names))
-        found.append(answer[signature.output_names.index("score")])
+        found.append(signature.answer(block)["score"])
         furthest.append(exactly(tensors(block))["score"].numpy()[:, -1:])
     # Scores are dot products over the temperature: so are their rounding errors.
     return recall_by_score(np.concatenate(found), np.concatenate(furthest), tie=1e-3)

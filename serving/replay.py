@@ -57,14 +57,13 @@ def replay(directory: Path) -> dict[str, Any]:
         if signature is None:
             problems.append(f"{name}: the loaded copy has no such signature")
             continue
-        arrays = [inputs[n] for n in signature.input_names]
-        outputs = dict(zip(signature.output_names, signature.run(*arrays), strict=True))
+        outputs = signature.answer(inputs)
         where = f"golden request {records} of {name}"
         problems += [f"{where}: {p}" for p in differences(outputs, expected)]
         if ITEM_ID in outputs:
             problems += [f"{where}: {p}" for p in broken_clauses(inputs, outputs)]
         if name == "serving_default" and single is None:
-            single = signature, arrays
+            single = signature, [inputs[n] for n in signature.input_names]
     result: dict[str, Any] = {"records": records, "problems": problems}
     if single is not None:
         result |= _latency(*single)

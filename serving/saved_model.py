@@ -62,6 +62,11 @@ class Signature:
     output_dtypes: tuple[int, ...]
     run: Callable[..., list[np.ndarray]]
 
+    def answer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What `run` returns of inputs, both by name; inputs that it does not take are left out."""
+        outputs = self.run(*(inputs[name] for name in self.input_names))
+        return dict(zip(self.output_names, outputs, strict=True))
+
 
 class SavedModel:
     """A loaded version directory."""

@@ -160,17 +160,12 @@ def _answer_golden(live: Path, place: Path) -> None:
     """The golden requests of the live version, answered by the new one."""
     model = SavedModel(place)
 
-    def answer(name: str, inputs: Inputs) -> Inputs:
-        signature = model.signatures[name]
-        outputs = signature.run(*(inputs[n] for n in signature.input_names))
-        return dict(zip(signature.output_names, outputs, strict=True))
-
     asked = []
     for name, inputs, _ in read_golden(live):
         if name == "similar_items":  # may ask for an item that is gone
             inputs = _still_listed(inputs, place)
         asked.append((name, inputs))
-    write_golden(place, asked, answer)
+    write_golden(place, asked, lambda name, inputs: model.signatures[name].answer(inputs))
     model.close()
 
 

@@ -68,22 +68,14 @@ def _add_a_video_of_the_day(logs: Path) -> None:
     pl.concat(likes).write_parquet(logs / "events" / "likes-of-today.parquet")
 
 
-def tables(logs: Path) -> dict[str, str]:
-    """Where the three tables of simulated logs are."""
-    return {
-        "events": str(logs / "events"),
-        "videos": str(logs / "videos.parquet"),
-        "users": str(logs / "users.parquet"),
-    }
-
-
 @pytest.fixture(scope="session")
 def dataset_dir(config: Config, logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the Beam job makes of the logs."""
     from preprocessing.job import preprocess
+    from preprocessing.simulate import tables_in
 
     output = tmp_path_factory.mktemp("dataset") / "dataset"
-    preprocess(config, tables=tables(logs), output=output, display=QUIET)
+    preprocess(config, tables=tables_in(logs), output=output, display=QUIET)
     return output
 
 

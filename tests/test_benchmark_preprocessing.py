@@ -12,7 +12,7 @@ from benchmarks.preprocessing.decode import decode
 from configs.simulation import ShortVideoSimulation
 from preprocessing.features import spec_of
 from preprocessing.job import preprocess
-from preprocessing.simulate import simulate
+from preprocessing.simulate import simulate, tables_in
 from tests.quiet import QUIET
 
 COLUMNS = spec_of(setting.config()).train_columns
@@ -32,7 +32,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         pl.lit("dislike").alias("event"), pl.col("timestamp") + 9
     )[::2]
     pl.concat([events, doubled, disliked]).write_parquet(file)
-    return setting.tables_in(log)
+    return tables_in(log)
 
 
 @pytest.fixture(scope="module")

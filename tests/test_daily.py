@@ -13,8 +13,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from preprocessing.simulate import tables_in
 from serving.publishing import REPORT, twin_of, versions
-from tests.conftest import tables
 
 ROOT = Path(__file__).parents[1]
 STEPS = ["preprocess", "train", "export", "gate", "publish"]
@@ -27,7 +27,7 @@ class Days:
         self.days, self.output, self.logs = root / "days", root / "models" / "retrieval", logs
 
     def command(self, day: str, events: Path) -> list[str]:
-        where = tables(self.logs) | {"events": str(events)}
+        where = tables_in(self.logs) | {"events": str(events)}
         return [
             *(sys.executable, "-m", "serving.daily", "--config=configs/smoke.py", "--twin"),
             *(f"--{name}={path}" for name, path in where.items()),

@@ -181,17 +181,14 @@ def test_excluded_items_and_history_are_left_out(served: SavedModel, dataset: Da
     request = build_request(
         dataset.spec, load_states(dataset.root, dataset.manifest, dataset.spec, sample=50)
     )
-    signature = served.signatures["recommend_excluding"]
 
     def ask(excluded: np.ndarray) -> np.ndarray:
         inputs = request | {"exclude_item_id": excluded}
-        return signature.run(*(inputs[name] for name in signature.input_names))[0]
+        return served.signatures["recommend_excluding"].answer(inputs)["item_id"]
 
     before = ask(np.full((50, 0), b"", object))
-    default = served.signatures["serving_default"]
-    np.testing.assert_array_equal(
-        before, default.run(*(request[n] for n in default.input_names))[0]
-    )
+    default = served.signatures["serving_default"].answer(request)
+    np.testing.assert_array_equal(before, default["item_id"])
     excluded = np.concatenate([before[:, :7], before[:, :7], np.full((50, 1), b"none", object)], 1)
     after = ask(excluded)
     for row in range(50):
@@ -213,9 +210,7 @@ def test_every_signature_keeps_the_list_contract(
         spec=dataset.spec, video_id=dataset.catalog.video_id[1:], values={}, now=1_800_000_000
     )
     inputs = make_up.of_signature(name, batch, seed=7)
-    signature = served.signatures[name]
-    found = signature.run(*(inputs[n] for n in signature.input_names))
-    outputs = dict(zip(signature.output_names, found, strict=True))
+    outputs = served.signatures[name].answer(inputs)
     assert outputs["item_id"].shape == outputs["score"].shape == (batch, config.export.k)
     assert broken_clauses(inputs, outputs) == []
     assert (outputs["item_id"] != b"").all()  # the catalog has items enough
@@ -243,10 +238,8 @@ def test_history_longer_than_the_model_reads(served: SavedModel, dataset: Datase
     for items, seconds in rows:
         request = empty_request(dataset.spec, 1)
         request |= {"history_item_id": items[None], "history_timestamp": seconds[None]}
-        signature = served.signatures["embed_user"]
-        vectors.append(signature.run(*(request[n] for n in signature.input_names))[0])
-        signature = served.signatures["serving_default"]
-        listed = signature.run(*(request[n] for n in signature.input_names))[0]
+        vectors.append(served.signatures["embed_user"].answer(request)["embedding"])
+        listed = served.signatures["serving_default"].answer(request)["item_id"]
         assert set(listed[0]).isdisjoint(items)
     np.testing.assert_allclose(vectors[1], vectors[0], atol=1e-6)
     np.testing.assert_allclose(vectors[2], vectors[0], atol=1e-6)
@@ -279,15 +272,13 @@ def test_popularity_fades_with_the_history(
             history = np.concatenate([history, np.full((30, 2), b"a stranger", object)], 1)
             times = np.tile(np.arange(length + 2), (30, 1))
             request |= {"history_item_id": history, "history_timestamp": times}
-        signature = served.signatures["embed_user"]
-        users = signature.run(*(request[n] for n in signature.input_names))[0]
-        signature = served.signatures["serving_default"]
-        listed, scores = signature.run(*(request[n] for n in signature.input_names))
-        rows = np.vectorize(row_of.__getitem__)(listed)
+        users = served.signatures["embed_user"].answer(request)["embedding"]
+        answer = served.signatures["serving_default"].answer(request)
+        rows = np.vectorize(row_of.__getitem__)(answer["item_id"])
         alpha = 0.5 * 0.5**length
         dots = np.take_along_axis(users @ items.T, rows, 1) / config.model.temperature
         expected = (1 - alpha) * dots + alpha * log_popularity[rows]
-        np.testing.assert_allclose(scores, expected, atol=2e-3)
+        np.testing.assert_allclose(answer["score"], expected, atol=2e-3)
         if not length:
             nearest = np.argsort(-(users @ items.T), axis=1)[:, : rows.shape[1]]
             assert log_popularity[rows].mean() > log_popularity[nearest].mean()
@@ -299,6 +290,5 @@ def test_what_the_request_carries_counts_for_unknown_users(
     countries = dataset.assets.vocabularies["country"][:2]
     request = empty_request(dataset.spec, 2)
     request["country"] = np.array([c.encode() for c in countries], object)
-    signature = served.signatures["serving_default"]
-    items, _ = signature.run(*(request[n] for n in signature.input_names))
+    items = served.signatures["serving_default"].answer(request)["item_id"]
     assert (items[0] != items[1]).any()

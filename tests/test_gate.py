@@ -112,12 +112,8 @@ def test_lists_of_the_twin_equal_exact_search(scann_base: Path, workdir: Path) -
     request = {n: c[known] for n, c in build_request(dataset.spec, states).items()}
     twin = SavedModel(twin_of(scann_base) / "1")
 
-    def ask(name: str) -> dict[str, np.ndarray]:
-        signature = twin.signatures[name]
-        outputs = signature.run(*(request[n] for n in signature.input_names))
-        return dict(zip(signature.output_names, outputs, strict=True))
-
-    answer, users = ask("serving_default"), ask("embed_user")["embedding"]
+    answer = twin.signatures["serving_default"].answer(request)
+    users = twin.signatures["embed_user"].answer(request)["embedding"]
     twin.close()
     items = model.embed_catalog(dataset.catalog.size, day=dataset.manifest.splits.last_day)
     scores = users @ items.T / config.model.temperature

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -149,7 +148,7 @@ def first_positives(tables: dict[str, str]) -> np.ndarray:
 def test_features_of_a_simulated_log_are_older_than_their_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from preprocessing.simulate import simulate
+    from preprocessing.simulate import simulate, tables_in
 
     config = default.get_config()
     config.simulation.users *= 3
@@ -157,12 +156,9 @@ def test_features_of_a_simulated_log_are_older_than_their_rows(
     simulate(
         config.simulation, output=str(tmp_path / "logs"), display=QUIET, split=config.data.split
     )
-    tables: dict[str, Any] = {
-        "events": str(tmp_path / "logs" / "events"),
-        "videos": str(tmp_path / "logs" / "videos.parquet"),
-        "users": str(tmp_path / "logs" / "users.parquet"),
-    }
-    preprocess(config, tables=tables, output=tmp_path / "dataset", display=QUIET)
+    preprocess(
+        config, tables=tables_in(tmp_path / "logs"), output=tmp_path / "dataset", display=QUIET
+    )
     read = manifests.read(tmp_path / "dataset").counters["total"]["read"]
     rows = train_of(
         tmp_path / "dataset",

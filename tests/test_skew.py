@@ -12,12 +12,13 @@ from configs.schema import Config
 from preprocessing import manifest as manifests
 from preprocessing.columns import TIMESTAMP, UNKNOWN_ITEM
 from preprocessing.features import FeatureSpec
+from preprocessing.simulate import tables_in
 from serving.client import Client
 from serving.grpc_server import serve
 from serving.offline import catalog_ids, embed_requests
 from serving.options import ServerOptions
 from serving.requests import Request, build_request, load_states, spec_of_dataset
-from tests.conftest import UPLOADED_TODAY, tables
+from tests.conftest import UPLOADED_TODAY
 from tests.quiet import QUIET
 from trainer.dataset import AskedQueries, Dataset, load_queries
 from trainer.model import TwoTower
@@ -57,7 +58,7 @@ def requests_from_log_cut_at(
         pl.col("timestamp") < time
     ).collect().write_parquet(cut)
     output = tmp_path / f"dataset-{time}"
-    preprocess(config, tables=tables(logs) | {"events": str(cut)}, output=output, display=QUIET)
+    preprocess(config, tables=tables_in(logs) | {"events": str(cut)}, output=output, display=QUIET)
     manifest = manifests.read(output)
     spec = spec_of_dataset(manifest)
     states = load_states(output, manifest, spec, user_ids=users)

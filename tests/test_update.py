@@ -61,9 +61,7 @@ def write_videos(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def ask(model: SavedModel, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-    signature = model.signatures[name]
-    outputs = signature.run(*(inputs[n] for n in signature.input_names))
-    return dict(zip(signature.output_names, outputs, strict=True))
+    return model.signatures[name].answer(inputs)
 
 
 def of(*ids: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from configs.errors import UserError
 from configs.kinds import Sequence
 from configs.schema import Config, Protocol
 from preprocessing.job import preprocess
-from tests.conftest import tables
+from preprocessing.simulate import tables_in
 from tests.fresh_model import batches_of, new_model
 from tests.quiet import QUIET
 from trainer import warm_start
@@ -74,7 +74,7 @@ def continued(
 ) -> Dataset:
     output = tmp_path_factory.mktemp("continued") / "dataset"
     preprocess(
-        config, tables=tables(grown_logs), output=output, previous=dataset_dir, display=QUIET
+        config, tables=tables_in(grown_logs), output=output, previous=dataset_dir, display=QUIET
     )
     return open_dataset(output, config)
 
@@ -178,7 +178,7 @@ def test_a_dataset_that_does_not_continue_the_earlier_one_is_refused(
     config: Config, grown_logs: Path, workdir: Path, tmp_path: Path
 ) -> None:
     alone = tmp_path / "alone"
-    preprocess(config, tables=tables(grown_logs), output=alone, display=QUIET)
+    preprocess(config, tables=tables_in(grown_logs), output=alone, display=QUIET)
     dataset = open_dataset(alone, config)
     with pytest.raises(
         UserError, match=r"^--init_from=.*found other .*expected a dataset made with"

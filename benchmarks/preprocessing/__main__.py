@@ -37,6 +37,7 @@ from configs.cli import console, run_app
 from configs.errors import UserError
 from configs.files import write_json
 from preprocessing.features import spec_of
+from preprocessing.simulate import tables_in
 
 _GIB = 2**30
 _ROWS_TO_WRITE = 20_000
@@ -138,7 +139,7 @@ def measure_records(
     spec = spec_of(default.get_config())
     dataset = workdir / "dataset"
     shutil.rmtree(dataset, ignore_errors=True)
-    preprocess(default.get_config(), tables=setting.tables_in(log), output=dataset, display=display)
+    preprocess(default.get_config(), tables=tables_in(log), output=dataset, display=display)
     files = sorted(dataset.glob("data-*/train/*.tfrecord"))
     rows = decode(files, spec.train_columns).head(_ROWS_TO_WRITE)
     records = RecordsBenchmark(rows, spec, workdir)
@@ -324,7 +325,7 @@ def run(
             "tenth": tenth,
             "elementwise": part(f"elementwise-{elementwise_events}", share),
         }
-        counts = {name: setting.events_in(setting.tables_in(log)) for name, log in logs.items()}
+        counts = {name: setting.events_in(tables_in(log)) for name, log in logs.items()}
         small = part("small", min(0.01, 20_000 / events))
         result["equal_rows"] = require_equal_rows(small, workdir, display)
         jobs = measure_jobs(logs, workdir, repeats=repeats, display=display)

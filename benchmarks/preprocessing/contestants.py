@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.schema import Config
+from preprocessing.simulate import tables_in
 
 _SAMPLE_S = 0.1
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -147,7 +148,7 @@ def _main(name: str, log: str, output: str) -> None:
     from benchmarks.preprocessing import setting
 
     work = _prepared(Contestant(name))
-    config, tables = setting.config(), setting.tables_in(Path(log))
+    config, tables = setting.config(), tables_in(Path(log))
     before, start = os.times(), time.monotonic()
     work(config, tables, Path(output))
     seconds, after = time.monotonic() - start, os.times()

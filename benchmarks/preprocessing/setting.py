@@ -61,15 +61,6 @@ def config() -> Config:
     ).validate()
 
 
-def tables_in(log: Path) -> dict[str, str]:
-    """Where the tables of a log are, as the job takes them."""
-    return {
-        "events": str(log / "events"),
-        "videos": str(log / "videos.parquet"),
-        "users": str(log / "users.parquet"),
-    }
-
-
 def simulate_once(log: Path, *, events: int, display: Console) -> Path:
     """Simulates about so many events, unless an earlier run did."""
     if not log.exists():
