@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 from rich.console import Console
 
@@ -24,7 +23,6 @@ from preprocessing.description import tables
 from preprocessing.description.columns import Described, Shown, Stored, described_columns
 from preprocessing.description.comparison import compare
 from preprocessing.description.dataset import Description, describe_dataset
-from preprocessing.description.drift import Measure, drift, jensen_shannon
 from preprocessing.description.facts import facts_of, sentence
 from preprocessing.description.statistics import Summary
 from preprocessing.features import columns_of, spec_of
@@ -276,47 +274,6 @@ def test_sections_for_features_vocabularies_and_the_other(page: Page) -> None:
     assert "Only here: followers." in text
     assert "Only in dataset: network." in text
     assert "data.label_window_sec: found 40, expected 41" in text
-
-
-def numbers(*values: float, missing: float = 0.0) -> Summary:
-    return Summary(missing_share=missing, numbers=np.sort(np.array(values, np.float64)))
-
-
-def categories(missing: float = 0.0, **counts: int) -> Summary:
-    frame = pl.DataFrame({"value": list(counts), "count": list(counts.values())})
-    return Summary(missing_share=missing, categories=frame)
-
-
-def test_l_infinity_is_the_largest_difference_of_a_share() -> None:
-    found = drift(categories(a=6, b=3, c=1), categories(a=30, b=50, d=20), SETTINGS)
-    assert found.measure is Measure.L_INFINITY
-    assert found.value == pytest.approx(0.3)
-    assert found.most == "a"
-    assert (found.before, found.after) == pytest.approx((0.6, 0.3))
-    assert found.is_large
-    absent = drift(categories(a=1), categories(a=1, missing=0.3), SETTINGS)
-    assert absent.value == pytest.approx(0.3)
-
-
-def test_jensen_shannon_is_its_definition() -> None:
-    p, q = np.array([0.75, 0.25]), np.array([0.25, 0.75])
-    middle = (p + q) / 2
-    expected = (p * np.log2(p / middle)).sum() / 2 + (q * np.log2(q / middle)).sum() / 2
-    found = jensen_shannon(numbers(1, 1, 1, 2), numbers(1, 2, 2, 2), bins=10)
-    assert found == pytest.approx(expected)
-    assert jensen_shannon(numbers(1, 2, 3), numbers(1, 2, 3), bins=4) == pytest.approx(0)
-    assert jensen_shannon(numbers(1, 2, 3), numbers(7, 8), bins=4) == pytest.approx(1)
-    assert jensen_shannon(numbers(1), numbers(1, missing=1.0), bins=4) == pytest.approx(1)
-    assert jensen_shannon(numbers(), numbers(), bins=4) == 0
-
-
-def test_jensen_shannon_sees_a_shift_within_a_long_tail() -> None:
-    draw = np.random.default_rng(0)
-    tail = np.exp(3 * draw.standard_normal(20_000))
-    again = np.exp(3 * np.random.default_rng(1).standard_normal(3_000))
-    same = jensen_shannon(numbers(*tail), numbers(*again), bins=40)
-    moved = jensen_shannon(numbers(*tail), numbers(*(again * 8)), bins=40)
-    assert same < 0.01 < 0.05 < moved
 
 
 def described_as(name: str, description: Description) -> tuple[Described, Summary]:
