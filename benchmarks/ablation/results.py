@@ -36,7 +36,7 @@ class Outcome:
         train_rows: in each epoch.
         queries: on the validation split.
         seeds: of the runs.
-        runs: by setting, a row of `trainer_once` for each seed.
+        runs: by setting, a row of `train_once` for each seed.
     """
 
     study: Study
