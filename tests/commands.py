@@ -9,17 +9,16 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 
 
-def run_command(
-    module: str, *flags: str, timeout_s: float = 550
-) -> subprocess.CompletedProcess[str]:
-    """Runs `python -m MODULE FLAGS` in the repository to its end."""
+def run_python(*arguments: str, timeout_s: float = 550) -> subprocess.CompletedProcess[str]:
+    """Runs `python ARGUMENTS` in the repository to its end."""
     return subprocess.run(
-        [sys.executable, "-m", module, *flags],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=timeout_s
     )
+
+
+def run_command(module: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m MODULE FLAGS` to its end."""
+    return run_python("-m", module, *flags)
 
 
 def result_of(module: str, *flags: str) -> tuple[dict[str, Any], str]:
@@ -27,3 +26,10 @@ def result_of(module: str, *flags: str) -> tuple[dict[str, Any], str]:
     done = run_command(module, *flags)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout.splitlines()[-1]), done.stdout
+
+
+def said_by(code: str, *arguments: str, timeout_s: float = 550) -> list[str]:
+    """The lines of a program that must end well."""
+    done = run_python("-c", code, *arguments, timeout_s=timeout_s)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

@@ -1,10 +1,10 @@
 """Memory that was freed stays with the process: seen in a process of its own."""
 
 import platform
-import subprocess
-import sys
 
 import pytest
+
+from tests.commands import said_by
 
 PROGRAM = """
 import ctypes, pathlib
@@ -25,13 +25,8 @@ print(next(line.split()[1] for line in status.splitlines() if line.startswith("V
 
 def resident_kib(module: str, name: str) -> int:
     """After 200 MiB were used and freed."""
-    run = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(module=module, name=name)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return int(run.stdout)
+    (resident,) = said_by(PROGRAM.format(module=module, name=name))
+    return int(resident)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")

@@ -6,8 +6,6 @@ import pytest
 
 from tests.commands import run_command
 
-ROOT = Path(__file__).parents[1]
-
 
 def refuse(module: str, *flags: str) -> str:
     """Runs a command that must fail with one line; returns the line."""

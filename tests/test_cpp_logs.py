@@ -1,9 +1,7 @@
 """Building an index says nothing of its own on stderr, and errors are still heard."""
 
-import subprocess
-import sys
-
 from serving.cpp_logs import only_errors
+from tests.commands import run_python
 
 BUILD = """
 import numpy as np, tensorflow as tf
@@ -16,8 +14,7 @@ if {fails}:
 
 
 def said(fails: bool) -> str:
-    code = BUILD.format(fails=fails)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = run_python("-c", BUILD.format(fails=fails))
     assert (done.returncode != 0) == fails
     return done.stderr
 

@@ -15,8 +15,8 @@ import pytest
 
 from preprocessing.simulate import tables_in
 from serving.publishing import REPORT, twin_of, versions
+from tests.commands import ROOT
 
-ROOT = Path(__file__).parents[1]
 STEPS = ["preprocess", "train", "export", "gate", "publish"]
 
 

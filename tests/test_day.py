@@ -12,10 +12,9 @@ import pytest
 
 from configs.errors import UserError
 from serving.day import Step, run_day, steps_of_day
+from tests.commands import ROOT
 from tests.quiet import QUIET
 from tests.waiting import wait_until
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture

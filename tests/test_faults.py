@@ -22,6 +22,7 @@ from preprocessing import manifest as manifests
 from preprocessing.job import preprocess
 from preprocessing.sethash import SetHash, differing, set_hashes
 from preprocessing.sources import list_files, read_lines
+from tests.commands import ROOT
 from tests.damage import file_system, flip_a_bit
 from tests.decoded import Decoded, run
 from tests.killed_preprocessing import STAGES
@@ -71,7 +72,7 @@ def killed(config: Config, tables: dict[str, str], outputs: dict[str, Path]) -> 
         [sys.executable, "-m", "tests.killed_preprocessing"],
         input=pickle.dumps((config, tables, {s: str(o) for s, o in outputs.items()})),
         capture_output=True,
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         env=os.environ,
         timeout=550,
     )

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from configs.errors import EXIT_INTERRUPTED
+from tests.commands import ROOT
 from trainer.checkpoints import CHECKPOINTS, steps_in
 from trainer.workdir import METRICS_FILE
 
-ROOT = Path(__file__).parents[1]
 STOPS_WITHIN_S = 120  # seconds of a step and of saving, many times over
 
 

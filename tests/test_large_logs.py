@@ -1,9 +1,6 @@
 """Logs of a million events: every row is older than what it predicts, and one user may have all."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ from preprocessing import manifest as manifests
 from preprocessing.description.reading import read_rows
 from preprocessing.features import spec_of
 from preprocessing.job import preprocess
+from tests.commands import said_by
 from tests.quiet import QUIET
 from tests.raw_logs import DAY_S, START
 
@@ -87,12 +85,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 def peak_memory(tables: dict[str, str], output: Path) -> int:
     """Bytes resident at most, of a job in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", _RUN, json.dumps([tables, str(output)])],
-        capture_output=True, text=True, env=os.environ, cwd=Path(__file__).parents[1],
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout.splitlines()[-1])
+    *_, peak = said_by(_RUN, json.dumps([tables, str(output)]), timeout_s=14_000)
+    return int(peak)
 
 
 def train_of(output: Path, config: Config, names: list[str]) -> pl.DataFrame:

@@ -1,14 +1,11 @@
 """Two replicas are one device with the same batch: losses, gradients and weights."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from configs.errors import UserError
 from configs.schema import Distribution
+from tests.commands import run_command
 from tests.tiny_run import tiny_config
 from tests.two_replicas import STEPS
 
@@ -16,8 +13,8 @@ from tests.two_replicas import STEPS
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
     output = tmp_path_factory.mktemp("replicas") / "found.npz"
-    root = Path(__file__).parents[1]
-    subprocess.run([sys.executable, "-m", "tests.two_replicas", str(output)], cwd=root, check=True)
+    done = run_command("tests.two_replicas", str(output))
+    assert done.returncode == 0, done.stderr
     return dict(np.load(output))
 
 

@@ -1,9 +1,8 @@
 """Scoring streams: memory does not grow with queries times items."""
 
-import subprocess
-import sys
-
 import pytest
+
+from tests.commands import said_by
 
 _SCRIPT = """
 import resource
@@ -41,14 +40,8 @@ print(before_kib * 1024, peak_kib * 1024)
 
 def peak_bytes(*, num_items: int, num_queries: int, dim: int) -> tuple[int, int]:
     """The process's most memory before scoring, and in all."""
-    done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT, str(num_items), str(num_queries), str(dim)],
-        capture_output=True,
-        text=True,
-        timeout=1_500,
-    )
-    assert done.returncode == 0, done.stderr
-    before, peak = map(int, done.stdout.split())
+    (line,) = said_by(_SCRIPT, str(num_items), str(num_queries), str(dim), timeout_s=1_500)
+    before, peak = map(int, line.split())
     return before, peak
 
 

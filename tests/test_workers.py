@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from configs.schema import Distribution
+from tests.commands import ROOT
 from tests.killed_training import assert_equal_weights
 from tests.one_worker import config_of
 from tests.quiet import QUIET
@@ -42,7 +43,7 @@ def test_two_workers_are_one(tmp_path: Path) -> None:
     workers = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.one_worker", str(dataset), str(tmp_path / "two")],
-            cwd=Path(__file__).parents[1],
+            cwd=ROOT,
             env=os.environ
             | {
                 "TF_CONFIG": json.dumps(
