@@ -16,11 +16,11 @@ goes on from it; `ann.json` there holds the result. hnswlib takes part where it 
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from absl import flags
 from rich.console import Console
 from rich.table import Table
@@ -37,13 +37,13 @@ from benchmarks.ann_peers import (
     hnswlib_hnsw,
     tfrs_scann,
 )
-from benchmarks.ann_served import served
 from benchmarks.ann_vectors import vectors
 from configs.cli import console, run_app
 from configs.files import write_json
 from configs.schema import Export
 from serving.index import size_bytes
-from serving.tuning import Tuned, build
+from serving.served_search import served
+from serving.tuning import Tuned, build, search_function
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where all is written.", required=True)
 _ITEMS = flags.DEFINE_integer("items", 1_000_000, "Videos to simulate.", lower_bound=1_000)
@@ -71,15 +71,17 @@ def main(argv: list[str]) -> dict[str, Any]:
     root.mkdir(parents=True, exist_ok=True)
     of = vectors(root, items=_ITEMS.value, tuning_users=_TUNING_USERS.value, console=out)
     threads = os.cpu_count() or 1  # ScaNN takes as many by itself
-    mine, tuned = ours(of.items, of.tuning)
-    out.print(f"{mine.name}: built in {mine.build_s:.1f} s")
-    hnsw = faiss_hnsw(of.items, threads=threads)
-    out.print(f"{hnsw.name}: built in {hnsw.build_s:.1f} s")
-    systems = [mine, hnsw, *faiss_pq(of.items, threads=threads, keep=root), tfrs_scann(of.items)]
-    if (other_hnsw := hnswlib_hnsw(of.items, threads=threads, keep=root)) is not None:
-        systems.append(other_hnsw)
-    best = chosen(systems, of.items, of.tuning, recall=_RECALL, out=out)
-    curves = measured(best, of.items, of.fresh, rounds=_ROUNDS.value, out=out)
+    with ExitStack() as until:
+        mine, tuned = ours(of.items, of.tuning, until=until)
+        out.print(f"{mine.name}: built in {mine.build_s:.1f} s")
+        hnsw = faiss_hnsw(of.items, threads=threads)
+        out.print(f"{hnsw.name}: built in {hnsw.build_s:.1f} s")
+        systems = [mine, hnsw, *faiss_pq(of.items, threads=threads, keep=root)]
+        systems.append(tfrs_scann(of.items, until=until))
+        if (other_hnsw := hnswlib_hnsw(of.items, threads=threads, keep=root)) is not None:
+            systems.append(other_hnsw)
+        best = chosen(systems, of.items, of.tuning, recall=_RECALL, out=out)
+        curves = measured(best, of.items, of.fresh, rounds=_ROUNDS.value, out=out)
     found = overhead(of.items, of.fresh, tuned, rounds=_ROUNDS.value)
     result: dict[str, Any] = {
         "items": len(of.items),
@@ -107,27 +109,17 @@ def main(argv: list[str]) -> dict[str, Any]:
     return result
 
 
-def ours(items: FloatArray, tuning_queries: FloatArray) -> tuple[Built, Tuned]:
-    """The index as `serving.export` builds it; its settings are those that were tuned over."""
+def ours(items: FloatArray, tuning_queries: FloatArray, *, until: ExitStack) -> tuple[Built, Tuned]:
+    """The index as `serving.export` builds it; its settings are those that were tuned over.
+
+    It answers until then.
+    """
     tuned = build(items, tuning_queries, config=Export(), width=WIDTH)
     searcher = tuned.searcher
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([], tf.int32, name="leaves_to_search"),
-            tf.TensorSpec([None, items.shape[1]], tf.float32, name="query"),
-            tf.TensorSpec([], tf.int32, name="reorder"),
-        ]
-    )
-    def search(
-        leaves_to_search: tf.Tensor, query: tf.Tensor, reorder: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        rows, scores = searcher.search_with(
-            query, WIDTH, leaves_to_search=leaves_to_search, reorder=reorder
-        )
-        return {"rows": rows, "scores": scores}
-
-    run = served(searcher, {"search": search})["search"]
+    run = until.enter_context(served(searcher, {"search": search_function(searcher, WIDTH)}))[
+        "search"
+    ]
 
     def with_setting(leaves_to_search: int, reorder: int) -> Callable[[FloatArray], Rows]:
         leaves, reordered = np.int32(leaves_to_search), np.int32(reorder)

@@ -3,6 +3,7 @@
 import importlib.util
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.ann_served import served
+from serving.served_search import served
 
 FloatArray = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]  # of the items found, best first
@@ -165,8 +166,8 @@ def _pq_settings(index: Any, lists: int) -> dict[str, Search]:
     }
 
 
-def tfrs_scann(items: FloatArray) -> Built:
-    """TFRS's ScaNN layer as it comes."""
+def tfrs_scann(items: FloatArray, *, until: ExitStack) -> Built:
+    """TFRS's ScaNN layer as it comes; it answers until then."""
     import tensorflow as tf
     import tensorflow_recommenders as tfrs
 
@@ -180,7 +181,7 @@ def tfrs_scann(items: FloatArray) -> Built:
         scores, rows = layer(queries)
         return {"rows": rows, "scores": scores}
 
-    run = served(layer, {"search": search})["search"]
+    run = until.enter_context(served(layer, {"search": search}))["search"]
     return Built(
         name="TFRS ScaNN layer, defaults", settings={"defaults": lambda queries: run(queries)[0]}
     )

@@ -13,16 +13,18 @@ import tensorflow as tf
 
 from configs.schema import Export, Index
 from serving.index import ExactSearcher, ScannSearcher, kind_for, leaves_for, size_bytes
+from serving.served_search import served
 
 FloatArray = npt.NDArray[np.float32]
-Search = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+Search = Callable[[FloatArray], FloatArray]
+"""Queries to the scores that are found for them."""
 
 _LEAVES_SHARES = (
     *(0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03),
     *(0.04, 0.06, 0.08, 0.11, 0.15, 0.2, 0.3, 0.45, 0.6, 1.0),
 )
 _REORDER_FACTORS = (1, 1.5, 2, 3, 4, 8)  # times the list's width
-_TIMED_CALLS = 100
+_TIMED_CALLS = 200
 _LEVELS_BEYOND_TARGET = 2  # numbers of leaves that are still tried after one reached the target
 # Tuning aims so much higher than the target, about three standard errors of the mean recall over
 # the tuning queries, so that other users get the target too.
@@ -45,7 +47,7 @@ class Tuning:
             as near as the last of the exact list counts as found.
         width: length of the lists compared.
         num_queries: tuning queries.
-        p50_ms: median time of a search for one query.
+        p50_ms: median time of a search for one query, called as a server calls it.
         p99_ms: its 99th percentile.
         size_bytes: of the index with the item vectors.
     """
@@ -106,12 +108,13 @@ def build(items: FloatArray, queries: FloatArray, *, config: Export, width: int)
     begin = time.perf_counter()
     exact = ExactSearcher(items)
     build_s = time.perf_counter() - begin
-    exactly = tf.function(lambda query: exact.search(query, width), reduce_retracing=True)
     measured = functools.partial(
         Tuning, kind=kind.value, num_items=len(items), width=width, num_queries=len(queries)
     )
+    exactly = _exactly(exact, width)
     if kind is Index.EXACT:
-        p50_ms, p99_ms = _latency(exactly, queries)
+        with served(exact, {"search": exactly}) as calls:
+            p50_ms, p99_ms = _latency(lambda query: calls["search"](query)[1], queries)
         chosen = measured(
             num_leaves=0,
             leaves_to_search=0,
@@ -123,49 +126,81 @@ def build(items: FloatArray, queries: FloatArray, *, config: Export, width: int)
         )
         return Tuned(searcher=exact, chosen=chosen, tried=[chosen], build_s=build_s)
 
-    furthest = _scores(exactly, queries)[:, -1:]
+    furthest = _scores(lambda query: exactly(query)["scores"].numpy(), queries)[:, -1:]
     leaves = leaves_for(len(items), kind)
     begin = time.perf_counter()
     searcher = ScannSearcher(items, num_leaves=leaves)
     build_s = time.perf_counter() - begin
     size = size_bytes(searcher)
-
-    @tf.function(reduce_retracing=True)
-    def search(
-        query: tf.Tensor, to_search: tf.Tensor, reorder: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        return searcher.search_with(query, width, leaves_to_search=to_search, reorder=reorder)
-
     target = min(1.0, config.recall_target + _MARGIN)
     tried: list[Tuning] = []
     reached = 0
-    for to_search in _leaves_grid(leaves):
-        for factor in _REORDER_FACTORS:
-            reorder = min(round(width * factor), len(items))
-            setting = functools.partial(
-                search, to_search=tf.constant(to_search), reorder=tf.constant(reorder)
-            )
-            p50_ms, p99_ms = _latency(setting, queries)
-            tried.append(
-                measured(
-                    num_leaves=leaves,
-                    leaves_to_search=to_search,
-                    reorder=reorder,
-                    recall=recall_by_score(_scores(setting, queries), furthest),
-                    p50_ms=p50_ms,
-                    p99_ms=p99_ms,
-                    size_bytes=size,
+    with served(searcher, {"search": search_function(searcher, width)}) as calls:
+
+        def scores(to_search: int, reorder: int, query: FloatArray) -> FloatArray:
+            return calls["search"](np.int32(to_search), query, np.int32(reorder))[1]
+
+        for to_search in _leaves_grid(leaves):
+            for factor in _REORDER_FACTORS:
+                reorder = min(round(width * factor), len(items))
+                search = functools.partial(scores, to_search, reorder)
+                p50_ms, p99_ms = _latency(search, queries)
+                tried.append(
+                    measured(
+                        num_leaves=leaves,
+                        leaves_to_search=to_search,
+                        reorder=reorder,
+                        recall=recall_by_score(_scores(search, queries), furthest),
+                        p50_ms=p50_ms,
+                        p99_ms=p99_ms,
+                        size_bytes=size,
+                    )
                 )
-            )
-            if tried[-1].recall >= target:
-                break  # a deeper reordering only costs more
-        reached += tried[-1].recall >= target
-        if reached > _LEVELS_BEYOND_TARGET:
-            break
+                if tried[-1].recall >= target:
+                    break  # a deeper reordering only costs more
+            reached += tried[-1].recall >= target
+            if reached > _LEVELS_BEYOND_TARGET:
+                break
     chosen = best_of(tried, target)
     searcher.leaves_to_search, searcher.reorder = chosen.leaves_to_search, chosen.reorder
     searcher.tuned_width = width
     return Tuned(searcher=searcher, chosen=chosen, tried=tried, build_s=build_s)
+
+
+def search_function(searcher: ScannSearcher, width: int) -> Any:
+    """A `tf.function` of leaves_to_search int32 [], query float32 [B, dim] and reorder int32 [].
+
+    Returns:
+        It returns `rows` and `scores`, [B, width] each.
+    """
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([], tf.int32, name="leaves_to_search"),
+            tf.TensorSpec([None, searcher.vectors.shape[1]], tf.float32, name="query"),
+            tf.TensorSpec([], tf.int32, name="reorder"),
+        ]
+    )
+    def search(
+        leaves_to_search: tf.Tensor, query: tf.Tensor, reorder: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        rows, scores = searcher.search_with(
+            query, width, leaves_to_search=leaves_to_search, reorder=reorder
+        )
+        return {"rows": rows, "scores": scores}
+
+    return search
+
+
+def _exactly(searcher: ExactSearcher, width: int) -> Any:
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, searcher.vectors.shape[1]], tf.float32, name="query")]
+    )
+    def search(query: tf.Tensor) -> dict[str, tf.Tensor]:
+        rows, scores = searcher.search(query, width)
+        return {"rows": rows, "scores": scores}
+
+    return search
 
 
 def best_of(tried: Sequence[Tuning], target: float) -> Tuning:
@@ -197,17 +232,17 @@ def _leaves_grid(leaves: int) -> list[int]:
 
 
 def _scores(search: Search, queries: FloatArray) -> FloatArray:
-    batches = [queries[i : i + 256] for i in range(0, len(queries), 256)]
-    return np.concatenate([search(tf.constant(batch))[1].numpy() for batch in batches])
+    return np.concatenate([search(queries[i : i + 256]) for i in range(0, len(queries), 256)])
 
 
 def _latency(search: Search, queries: FloatArray) -> tuple[float, float]:
     """Median and 99th percentile in milliseconds of one query, the first calls left out."""
     times = []
     for call in range(_TIMED_CALLS + 5):
-        query = tf.constant(queries[call % len(queries)][np.newaxis])
+        row = call % len(queries)
+        query = queries[row : row + 1]
         begin = time.perf_counter()
-        search(query)[1].numpy()
+        search(query)
         times.append(time.perf_counter() - begin)
     ordered = sorted(times[5:])
     return 1e3 * statistics.median(ordered), 1e3 * ordered[int(0.99 * len(ordered)) - 1]

@@ -1,7 +1,8 @@
 """A search as it is served: saved, loaded, and called as `serving.server` calls a signature."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,21 @@ from serving.saved_model import SavedModel
 Run = Callable[..., list[np.ndarray]]
 
 
-def served(owner: Any, functions: Mapping[str, Any]) -> dict[str, Run]:
+@contextmanager
+def served(owner: Any, functions: Mapping[str, Any]) -> Iterator[dict[str, Run]]:
     """What answers each of the functions once they are exported.
 
-    Called eagerly instead, a function hands its operations from thread to thread, which takes as
-    long as a search of 32 queries in a million items.
+    Called eagerly instead, a function hands its operations from thread to thread: 0.25 ms, where a
+    partitioned index answers in 0.04.
 
     Args:
-        owner: has the variables that the functions use.
+        owner: has the variables that the functions use. They are written below the system's
+            directory of temporary files and held once more meanwhile.
         functions: `tf.function`s with input signatures, by name.
 
-    Returns:
+    Yields:
         By name, a call that takes arrays in the order of the inputs' names and returns them in
-        the order of the outputs' names. It holds a copy of the variables for as long as it lives.
+        the order of the outputs' names.
     """
     module = tf.Module()
     module.owner = owner
@@ -33,9 +36,7 @@ def served(owner: Any, functions: Mapping[str, Any]) -> dict[str, Run]:
         options = tf.saved_model.SaveOptions(namespace_whitelist=["Scann"])
         tf.saved_model.save(module, directory, signatures=dict(functions), options=options)
         model = SavedModel(Path(directory))
-    # Not `signature.run` alone: the session ends with the model.
-    return {name: _run_of(model, name) for name in functions}
-
-
-def _run_of(model: SavedModel, name: str) -> Run:
-    return lambda *arrays: model.signatures[name].run(*arrays)
+    try:
+        yield {name: model.signatures[name].run for name in functions}
+    finally:
+        model.close()
