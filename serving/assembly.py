@@ -1,7 +1,6 @@
 """The exported graphs of one trained run: the same towers and items behind one index or another."""
 
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +8,7 @@ import numpy.typing as npt
 from configs.schema import Config
 from preprocessing.columns import SECONDS_PER_DAY, UNKNOWN_ITEM
 from serving.exported import ExportedModel
+from serving.index import Searcher
 from serving.item_store import ItemStore, ItemTable, open_items
 from serving.signatures import FINGERPRINTS
 from trainer.dataset import Dataset, load_interactions
@@ -40,8 +40,8 @@ class Assembly:
         self._looked_up = open_items(model)
         self._fingerprints = {name: getattr(dataset.manifest, name) for name in FINGERPRINTS}
 
-    def with_index(self, searcher: Any) -> ExportedModel:
-        """The graph that searches with a `serving.index.Searcher` over the same items."""
+    def with_index(self, searcher: Searcher) -> ExportedModel:
+        """The graph that finds the items by this searcher of their vectors."""
         return ExportedModel(
             self._model,
             searcher,

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from configs.schema import Export
 from preprocessing.columns import SECONDS_PER_DAY, TIMESTAMP
+from serving.index import Searcher
 from serving.item_store import ItemStore
 from serving.lists import ListMaker
 from serving.signatures import (
@@ -35,7 +36,7 @@ class ExportedModel(tf.Module):
     def __init__(
         self,
         model: TwoTower,
-        searcher: Any,
+        searcher: Searcher,
         store: ItemStore,
         *,
         looked_up: Mapping[str, tf.Variable],
@@ -46,7 +47,7 @@ class ExportedModel(tf.Module):
 
         Args:
             model: whose items hold `looked_up`.
-            searcher: a `serving.index.Searcher`.
+            searcher: of the items' vectors; a `tf.Module`, so that it is saved with the graph.
             store: of the catalog.
             looked_up: `serving.item_store.open_items` of the model.
             fingerprints: of the dataset that the model was trained on, by name.

@@ -1,10 +1,10 @@
 """From user vectors to lists that keep the contract, whatever the index finds."""
 
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 
+from serving.index import Searcher
 from serving.item_store import ItemStore
 
 # What the index is asked for beyond a list's width, to make up for excluded items, goes up to
@@ -24,8 +24,8 @@ class ListMaker(tf.Module):
     lowest float. A row that the index leaves short of its width is searched again, exactly.
     """
 
-    def __init__(self, index: Any, store: ItemStore, *, k: int, temperature: float) -> None:
-        """Takes a `serving.index.Searcher` over the store's items 1..n."""
+    def __init__(self, index: Searcher, store: ItemStore, *, k: int, temperature: float) -> None:
+        """Takes what searches the store's items 1..n."""
         super().__init__(name="lists")
         self.index, self.store = index, store
         self.k, self.temperature = k, temperature
