@@ -1,7 +1,7 @@
 """How fast training is: ratios within one run, its contestants in turn, medians of rounds.
 
     python -m benchmarks.training --dataset=DATASET [--part=step …] [--output=FILE]
-    python -m benchmarks.training --dataset=MOVIELENS_LOO --part=movielens
+    python -m benchmarks.training --dataset=MOVIELENS_LOO --preset=movielens [--part=until …]
 
 DATASET is one of the default config (`make demo` leaves one), MOVIELENS_LOO one of
 `configs/movielens.py:loo`. The parts:
@@ -11,7 +11,8 @@ DATASET is one of the default config (`make demo` leaves one), MOVIELENS_LOO one
 - `peer`: rows a second, input included, beside a TFRS `fit` of the same towers, and beside the
   input pipeline alone;
 - `table`: a step and its memory with 10 M hashed users of 64 dimensions, beside 100 k;
-- `movielens`: seconds of training until HR@10 on the test split passes last-items co-occurrence's.
+- `until`: seconds of training until HR@10 on MovieLens' test split passes last-items
+  co-occurrence's.
 """
 
 import copy
@@ -30,12 +31,17 @@ from rich.table import Table
 import trainer  # noqa: F401  before TensorFlow: it chooses Keras 2
 from configs import default, movielens
 from configs.cli import console, run_app
+from configs.errors import UserError
 from configs.files import write_json
 from configs.kinds import HashedId
 from configs.schema import Config, Model, Precision, Protocol
 
-_PARTS = ("step", "peer", "table", "movielens")
+_PRESETS = {"default": default.get_config, "movielens": lambda: movielens.get_config("loo")}
+_PARTS = ("step", "peer", "table", "until")
 _STEPS = 4  # of a round, and batches that are held for it
+# Of a round with input: what is read ahead in the others' turns, and what `fit` does once, are
+# little beside.
+_STREAMED_STEPS = 16
 _READ = 40  # batches of the input alone: many more than are made ahead
 _LAST_ITEMS_HR = 0.266
 # The larger first, or a part of it would go where the smaller was made, and not be seen.
@@ -138,7 +144,7 @@ def utilisation(config: Config, dataset: Any, rounds: int) -> dict[str, Any]:
 
     from benchmarks.flops import LargeMatmul
 
-    preset = f"default preset (cross rank {config.model.cross_rank})"
+    preset = f"the preset (cross rank {config.model.cross_rank})"
     cases = {
         f"{preset}, batch 1,024": (config.model, 1_024, Precision.FLOAT32),
         f"{preset}, batch 4,096": (config.model, 4_096, Precision.FLOAT32),
@@ -176,17 +182,17 @@ def beside_tfrs(config: Config, dataset: Any, rounds: int) -> dict[str, Any]:
     ours, as_they = (Training(c, dataset).stream() for c in (config, in_batch))
     alone = Training(config, dataset).batches(1).take(_READ)
     with tempfile.TemporaryDirectory() as folder:
-        model, batches = tutorial(config, dataset, Path(folder), steps=_STEPS)
+        model, batches = tutorial(config, dataset, Path(folder), steps=_STREAMED_STEPS)
         seconds = in_turn(
             {
-                "streamrec": lambda: ours(_STEPS),
-                "streamrec, in-batch negatives only": lambda: as_they(_STEPS),
+                "streamrec": lambda: ours(_STREAMED_STEPS),
+                "streamrec, in-batch negatives only": lambda: as_they(_STREAMED_STEPS),
                 "TFRS fit": lambda: model.fit(batches, epochs=1, verbose=0),
                 "input alone": lambda: [None for _ in alone],
             },
             rounds,
         )
-    batches_of = dict.fromkeys(seconds, _STEPS) | {"input alone": _READ}
+    batches_of = dict.fromkeys(seconds, _STREAMED_STEPS) | {"input alone": _READ}
     return {
         "rows a second": {
             name: round(batches_of[name] * config.train.batch_size / float(np.median(each)))
@@ -196,7 +202,7 @@ def beside_tfrs(config: Config, dataset: Any, rounds: int) -> dict[str, Any]:
         "streamrec over TFRS, both with in-batch negatives only": over(
             seconds, "TFRS fit", "streamrec, in-batch negatives only"
         ),
-        "input over training": over(seconds, "streamrec", "input alone", _READ / _STEPS),
+        "input over training": over(seconds, "streamrec", "input alone", _READ / _STREAMED_STEPS),
     }
 
 
@@ -262,18 +268,21 @@ def to_last_items(config: Config, dataset: Any, *, every_steps: int) -> dict[str
     return {"seconds": None, "curve": curve}
 
 
-def main(dataset_dir: str, parts: list[str], *, rounds: int, output: str | None) -> dict[str, Any]:
+def main(
+    dataset_dir: str, preset: str, parts: list[str], *, rounds: int, output: str | None
+) -> dict[str, Any]:
     """Runs the parts."""
     from trainer.dataset import open_dataset
 
-    is_movielens = parts == ["movielens"]
-    config = (movielens.get_config("loo") if is_movielens else default.get_config()).validate()
+    if "until" in parts and preset != "movielens":
+        raise UserError(f"--part=until: found --preset={preset}, expected movielens")
+    config = _PRESETS[preset]().validate()
     dataset = open_dataset(dataset_dir, config)
     work: dict[str, Callable[[], dict[str, Any]]] = {
         "step": lambda: utilisation(config, dataset, rounds),
         "peer": lambda: beside_tfrs(config, dataset, rounds),
         "table": lambda: large_table(config, dataset, rounds),
-        "movielens": lambda: to_last_items(config, dataset, every_steps=60),
+        "until": lambda: to_last_items(config, dataset, every_steps=60),
     }
     found = {}
     for part in parts:
@@ -289,9 +298,16 @@ def main(dataset_dir: str, parts: list[str], *, rounds: int, output: str | None)
 
 if __name__ == "__main__":
     _DATASET = flags.DEFINE_string("dataset", None, "What preprocessing.run wrote.", required=True)
+    _PRESET = flags.DEFINE_enum("preset", "default", list(_PRESETS), "Of the dataset.")
     _CHOSEN = flags.DEFINE_multi_enum("part", ["step", "peer", "table"], _PARTS, "What to measure.")
     _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds.", lower_bound=1)
     _OUTPUT = flags.DEFINE_string("output", None, "JSON file.")
     run_app(
-        lambda argv: main(_DATASET.value, _CHOSEN.value, rounds=_ROUNDS.value, output=_OUTPUT.value)
+        lambda argv: main(
+            _DATASET.value,
+            _PRESET.value,
+            _CHOSEN.value,
+            rounds=_ROUNDS.value,
+            output=_OUTPUT.value,
+        )
     )
