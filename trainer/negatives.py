@@ -1,7 +1,6 @@
 """What each row's positive is told apart from: which candidates, and how much each weighs."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -9,62 +8,19 @@ import tensorflow as tf
 
 from configs.schema import Correction, Duplicates, Frequency, LossKind
 from configs.schema import Loss as LossConfig
+from trainer.candidate_columns import (
+    Columns,
+    Inputs,
+    Vectors,
+    copies_of_item,
+    mask_of_pairs,
+    with_memory,
+    without_shown,
+)
 from trainer.frequency import StreamingFrequency
 from trainer.losses import MASKED, Drawn, Scores, log_expected, log_weights
 from trainer.memory import ItemMemory
 from trainer.replicas import own_pairs, own_rows
-
-Inputs = Mapping[str, tf.Tensor]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Columns:
-    """Candidates of every row: N columns, B rows.
-
-    Attributes:
-        item: int64 [N].
-        copies: float32 [N].
-        share: float32 [N].
-        logits: float32 [B, N].
-        hidden: bool [B, N], no negative of the row.
-        rows: float32 [], rows whose positives are among the columns.
-        own_rows: float32 [B], those of the row's own user.
-    """
-
-    item: tf.Tensor
-    copies: tf.Tensor
-    share: tf.Tensor
-    logits: tf.Tensor
-    hidden: tf.Tensor
-    rows: tf.Tensor
-    own_rows: tf.Tensor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Vectors:
-    """What is scored.
-
-    Attributes:
-        users: float [B, dim].
-        candidates: float [T, dim], in any precision.
-        temperature: float32 [].
-    """
-
-    users: tf.Tensor
-    candidates: tf.Tensor
-    temperature: tf.Tensor
-
-    def logits(self, items: tf.Tensor) -> tf.Tensor:
-        """Of items [N, dim] for each user: float32 [B, N]."""
-        # The users are divided, not the logits: there are far fewer of them.
-        users = tf.cast(self.users, tf.float32) / self.temperature
-        items = tf.cast(tf.cast(items, self.users.dtype), tf.float32)
-        return tf.matmul(users, items, transpose_b=True)
-
-    def logits_of_own(self, index: tf.Tensor) -> tf.Tensor:
-        """Of each user's own candidates, [B, K]: float32 [B, K]."""
-        own = tf.linalg.matvec(tf.gather(self.candidates, index), self.users)
-        return tf.cast(own, tf.float32) / self.temperature
 
 
 class Negatives(tf.Module):
@@ -143,7 +99,7 @@ class Negatives(tf.Module):
             of users for each item.
         """
         share = self._shares(inputs)
-        vectors = _Vectors(users=users, candidates=candidates, temperature=temperature)
+        vectors = Vectors(users=users, candidates=candidates, temperature=temperature)
         if self.memory is None:
             scores = [self._items_of_users(vectors, inputs, share)]
         else:
@@ -175,7 +131,7 @@ class Negatives(tf.Module):
 
     def _items_of_users(
         self,
-        vectors: "_Vectors",
+        vectors: Vectors,
         inputs: Inputs,
         share: tf.Tensor,
         used: tf.Tensor | None = None,
@@ -191,17 +147,17 @@ class Negatives(tf.Module):
         if shown is not None:
             shown = own_rows(shown)
             pairs = own_pairs(inputs["impressed_masked"], tf.shape(item_of_row, tf.int64)[0])
-            also = _pairs(pairs, tf.shape(columns.logits, tf.int64))
+            also = mask_of_pairs(pairs, tf.shape(columns.logits, tf.int64))
             columns = replace(columns, hidden=columns.hidden | also)
         if self.memory is not None and used is not None:
             remembered = vectors.logits(self.memory.vector)
-            columns = _with_memory(
+            columns = with_memory(
                 columns, inputs["user"], item_of_row, self.memory, used, remembered
             )
             later = self._is_later(columns.item, inputs)
             columns = replace(columns, hidden=columns.hidden | later)
             if shown is not None:
-                columns, shown = _without_shown(columns, shown, inputs, self.memory, used)
+                columns, shown = without_shown(columns, shown, inputs, self.memory, used)
         mix = Drawn(
             copies=columns.copies,
             share=columns.share,
@@ -212,7 +168,7 @@ class Negatives(tf.Module):
         )
         of_item = None
         if self._config.duplicates is Duplicates.REMOVED:
-            of_item = _copies_of_item(columns.item, columns.copies)
+            of_item = copies_of_item(columns.item, columns.copies)
         log_weight = log_weights(mix, self._correction, copies_of_item=of_item)
         log_weight = tf.where(columns.hidden, MASKED, log_weight)
         negatives = columns.logits
@@ -230,7 +186,7 @@ class Negatives(tf.Module):
             temperature=vectors.temperature,
         )
 
-    def _drawn_columns(self, vectors: "_Vectors", inputs: Inputs, share: tf.Tensor) -> "_Columns":
+    def _drawn_columns(self, vectors: Vectors, inputs: Inputs, share: tf.Tensor) -> Columns:
         """The candidates that were drawn for all rows."""
         copies, positive_index = inputs["candidate_copies"], inputs["positive_index"]
         count = tf.shape(copies)[0]  # the candidates beyond were impressed on some row, no more
@@ -238,8 +194,8 @@ class Negatives(tf.Module):
         logits = vectors.logits(vectors.candidates[:count])
         rows = tf.shape(positive_index, tf.int64)[0]
         in_batch = float(self._config.in_batch_negatives)
-        liked = _pairs(own_pairs(inputs["masked"], rows), tf.shape(logits, tf.int64))
-        return _Columns(
+        liked = mask_of_pairs(own_pairs(inputs["masked"], rows), tf.shape(logits, tf.int64))
+        return Columns(
             item=item,
             copies=copies,
             share=share,
@@ -260,7 +216,7 @@ class Negatives(tf.Module):
         kept = self._config.duplicates is Duplicates.KEPT
         return -log_expected(mix, mix.rows, share, with_duplicates=kept)
 
-    def _users_of_items(self, vectors: "_Vectors", inputs: Inputs, share: tf.Tensor) -> Scores:
+    def _users_of_items(self, vectors: Vectors, inputs: Inputs, share: tf.Tensor) -> Scores:
         """The batch's users for the item of each row: who likes it is masked.
 
         Of the B rows those with the row's own item are masked, c of them; each of the others holds
@@ -298,112 +254,3 @@ def rows_between(inputs: Inputs, first: tf.Tensor, last: tf.Tensor) -> dict[str,
     names = ("positive_index", "row_day", "rows_of_user", "user")
     by_row = {name: inputs[name][first:last] for name in names}
     return {**inputs, **by_row, "masked": pairs[start:stop] - tf.stack([bounds[0], 0])}
-
-
-def _pairs(pairs: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
-    """True at each pair, int64 [n, 2]: bool of the shape."""
-    is_pair = tf.ones(tf.shape(pairs)[:1], tf.bool)
-    return tf.tensor_scatter_nd_update(tf.zeros(shape, tf.bool), pairs, is_pair)
-
-
-def _copies_of_item(item: tf.Tensor, copies: tf.Tensor) -> tf.Tensor:
-    """Copies of each column's item over all of its columns: float32 [N]."""
-    distinct, index = tf.unique(item)
-    return tf.gather(tf.math.unsorted_segment_sum(copies, index, tf.shape(distinct)[0]), index)
-
-
-def _with_memory(
-    columns: _Columns,
-    user: tf.Tensor,
-    item_of_row: tf.Tensor,
-    memory: ItemMemory,
-    used: tf.Tensor,
-    remembered: tf.Tensor,
-) -> _Columns:
-    """The columns followed by the memory's, of which the first `used` count.
-
-    Args:
-        columns: so far.
-        user: int64 [rows of the whole batch].
-        item_of_row: int64, the same.
-        memory: of S slots.
-        used: int64 [].
-        remembered: float32 [B, S], logits of the memory's items.
-    """
-    item = tf.concat([columns.item, memory.item], 0)
-    is_liked, entries = _known_to_user(user, item_of_row, memory, used, item)
-    filled = tf.cast(tf.range(memory.size, dtype=tf.int64) < used, tf.float32)
-    return _Columns(
-        item=item,
-        copies=tf.concat([columns.copies, filled], 0),
-        share=tf.concat([columns.share, memory.share], 0),
-        logits=tf.concat([columns.logits, remembered], 1),
-        hidden=tf.pad(columns.hidden, [[0, 0], [0, memory.size]]) | is_liked,
-        rows=columns.rows + tf.cast(used, tf.float32),
-        own_rows=columns.own_rows + entries,
-    )
-
-
-def _known_to_user(
-    user: tf.Tensor,
-    item_of_row: tf.Tensor,
-    memory: ItemMemory,
-    used: tf.Tensor,
-    columns: tf.Tensor,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Which columns hold a positive of the row's user, of the batch or of the memory.
-
-    Args:
-        user: int64 [rows of the whole batch].
-        item_of_row: int64, the same.
-        memory: whose first `used` slots count.
-        used: int64 [].
-        columns: int64 [N], items.
-
-    Returns:
-        bool [B, N], and the memory's entries of each row's user, float32 [B].
-    """
-    distinct, user_index = tf.unique(user)
-    order = tf.argsort(distinct)
-    ascending = tf.gather(distinct, order)
-    place = tf.minimum(tf.searchsorted(ascending, memory.user), tf.shape(ascending)[0] - 1)
-    is_known = (tf.gather(ascending, place) == memory.user) & (
-        tf.range(memory.size, dtype=tf.int64) < used
-    )
-    entry = tf.where(is_known)[:, 0]
-    owner = tf.gather(order, tf.gather(place, entry))
-    liked_by = tf.concat([user_index, owner], 0)
-    liked = tf.concat([item_of_row, tf.gather(memory.item, entry)], 0)
-    at = tf.where(liked[:, tf.newaxis] == columns)
-    pairs = tf.stack([tf.cast(tf.gather(liked_by, at[:, 0]), tf.int64), at[:, 1]], 1)
-    shape = tf.stack([tf.shape(distinct, tf.int64)[0], tf.shape(columns, tf.int64)[0]])
-    entries = tf.math.unsorted_segment_sum(
-        tf.ones_like(owner, tf.float32), owner, tf.shape(distinct)[0]
-    )
-    own_index = own_rows(user_index)
-    return tf.gather(_pairs(pairs, shape), own_index), tf.gather(entries, own_index)
-
-
-def _without_shown(
-    columns: _Columns, shown: tf.Tensor, inputs: Inputs, memory: ItemMemory, used: tf.Tensor
-) -> tuple[_Columns, tf.Tensor]:
-    """Hides the memory's copies of impressed items; drops those that it knows as the user's own.
-
-    Args:
-        columns: the memory's last.
-        shown: int64 [B, K], impressed candidates; -1 for none.
-        inputs: the batch.
-        memory: whose first `used` slots count.
-        used: int64 [].
-    """
-    slots = tf.range(memory.size, dtype=tf.int64)
-    mine = (own_rows(inputs["user"])[:, tf.newaxis] == memory.user) & (slots < used)
-    items = tf.where(shown >= 0, tf.gather(inputs["candidate_item"], tf.maximum(shown, 0)), -1)
-    copies, liked = tf.zeros_like(mine), []
-    for item in tf.unstack(items, axis=1):  # one at a time: all at once are B * K * slots
-        same = item[:, tf.newaxis] == memory.item
-        copies |= same
-        liked.append(tf.reduce_any(same & mine, 1))
-    before = tf.shape(columns.item)[0] - memory.size
-    hidden = columns.hidden | tf.pad(copies, [[0, 0], [before, 0]])
-    return replace(columns, hidden=hidden), tf.where(tf.stack(liked, 1), -1, shown)
