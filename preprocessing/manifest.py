@@ -19,6 +19,9 @@ from preprocessing.columns import SECONDS_PER_DAY
 from preprocessing.features import FeatureSpec, differences
 
 MANIFEST = "manifest.json"
+DATASET = "--dataset"
+"""The flag that most commands take a dataset by."""
+
 FORMAT_VERSION = 1
 
 
@@ -156,8 +159,12 @@ def unfinished(directory: Path) -> list[Path]:
     return list(directory.glob(f".{MANIFEST}.*"))
 
 
-def read(directory: str | Path) -> Manifest:
+def read(directory: str | Path, *, where: str = DATASET) -> Manifest:
     """Reads a dataset's manifest and checks that each file it names is there at its size.
+
+    Args:
+        directory: of the dataset.
+        where: what names the directory, for messages: a flag.
 
     Raises:
         UserError: there is no manifest, it is of another format, or a file is missing or of
@@ -169,11 +176,11 @@ def read(directory: str | Path) -> Manifest:
         body = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
-            f"--dataset: found no {MANIFEST} in {root}, expected a directory that "
+            f"{where}: found no {MANIFEST} in {root}, expected a directory that "
             "`python -m preprocessing.run` finished"
         ) from None
     except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"--dataset: {path} cannot be read: {error}") from None
+        raise UserError(f"{where}: {path} cannot be read: {error}") from None
     version = body.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise UserError(f"{path}: found format_version {version}, expected {FORMAT_VERSION}")

@@ -47,10 +47,7 @@ def load_previous(directory: Path, spec: FeatureSpec) -> Previous:
     Raises:
         UserError: it is no dataset, or of other features.
     """
-    try:
-        manifest = manifests.read(directory)
-    except UserError as error:
-        raise UserError(f"--previous: {str(error).removeprefix('--dataset: ')}") from None
+    manifest = manifests.read(directory, where="--previous")
     # Dates and rules of labels may differ: they decide which rows there are, not what ids mean.
     expected = json.loads(json.dumps(spec.describe()["features"]))
     if found := differences(manifest.spec["features"], expected):

@@ -1,11 +1,13 @@
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import trainer.train
 from configs.errors import UserError
 from configs.schema import Config
 from preprocessing import manifest as manifests
@@ -15,6 +17,7 @@ from tests.quiet import QUIET
 from trainer.checkpoints import CHECKPOINTS
 from trainer.dataset import open_dataset
 from trainer.model import TwoTower
+from trainer.restore import restore_run
 from trainer.train import train_and_evaluate
 from trainer.workdir import METRICS_FILE
 
@@ -126,10 +129,60 @@ def test_refuses_a_batch_larger_than_the_data(
         train_and_evaluate(other, dataset_dir, tmp_path / "run", console=QUIET)
 
 
+def _learns_faster(config: Config) -> None:
+    config.train.learning_rate *= 2
+
+
+def _holds_wider_countries(config: Config) -> None:
+    config.features["country"].dim = 7
+
+
+def _pools_other_windows(config: Config) -> None:
+    config.features["history"].windows = (2,)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (_learns_faster, r"config\.train\.learning_rate: found 0\.001, expected 0\.002"),
+        (_holds_wider_countries, r"config\.features\.country\.dim: found \d+, expected 7"),
+        (_pools_other_windows, r"config\.features\.history\.windows: found \[.*\], expected \[2\]"),
+    ],
+)
 def test_refuses_to_resume_with_another_config(
-    config: Config, dataset_dir: Path, workdir: Path
+    config: Config,
+    dataset_dir: Path,
+    workdir: Path,
+    change: Callable[[Config], None],
+    expected: str,
 ) -> None:
     other = copy.deepcopy(config)
-    other.train.learning_rate *= 2
-    with pytest.raises(UserError, match=r"another config\.train: learning_rate: found 0\.001, "):
+    change(other)
+    before = contents_of(workdir)
+    with pytest.raises(UserError, match=rf"^--workdir={workdir}: .* another config: {expected}"):
         train_and_evaluate(other, dataset_dir, workdir, console=QUIET)
+    assert contents_of(workdir) == before
+    restore_run(workdir)
+
+
+def test_a_run_that_cannot_start_claims_no_workdir(
+    config: Config, dataset_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, nothing = tmp_path / "run", tmp_path / "nothing"
+    with pytest.raises(UserError, match=rf"^--init_from={nothing}: found no run\.json in it"):
+        train_and_evaluate(config, dataset_dir, run, console=QUIET, initial_run=nothing)
+    assert not run.exists()
+
+    def no_model(*found: object, **more: object) -> None:
+        raise ValueError("a shape")
+
+    monkeypatch.setattr(trainer.train, "TwoTower", no_model)
+    with pytest.raises(ValueError, match="a shape"):
+        train_and_evaluate(config, dataset_dir, run, console=QUIET)
+    assert not run.exists()
+
+
+def contents_of(directory: Path) -> dict[Path, tuple[int, int]]:
+    """Every file below it, with its size and the time that it was written."""
+    stats = {file: file.stat() for file in directory.rglob("*") if file.is_file()}
+    return {file: (stat.st_size, stat.st_mtime_ns) for file, stat in stats.items()}

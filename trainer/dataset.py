@@ -37,16 +37,23 @@ class Dataset:
     assets: Assets
 
 
-def open_dataset(directory: str | Path, config: Config) -> Dataset:
+def open_dataset(
+    directory: str | Path, config: Config, *, where: str = manifests.DATASET
+) -> Dataset:
     """Opens a dataset that was made for the features of a config.
+
+    Args:
+        directory: of the dataset.
+        config: whose features it must be made for.
+        where: what names the directory, for messages: a flag.
 
     Raises:
         UserError: it is no dataset, a file is missing, or it was made for other features.
     """
     root = Path(directory)
-    manifest = manifests.read(root)
+    manifest = manifests.read(root, where=where)
     spec = spec_of(config)
-    manifests.require_spec(manifest, spec, where=f"--dataset={root}")
+    manifests.require_spec(manifest, spec, where=f"{where}={root}")
     catalog = load_catalog(root, manifest, spec)
     return Dataset(
         root=root,

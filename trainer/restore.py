@@ -10,6 +10,7 @@ from configs.errors import UserError
 from configs.kinds import KINDS
 from configs.schema import Config
 from configs.serialization import from_dict
+from preprocessing import manifest as manifests
 from trainer.checkpoints import CHECKPOINTS, newest_readable, path_of, problem_of, steps_in
 from trainer.dataset import Dataset, open_dataset
 from trainer.model import TwoTower
@@ -17,7 +18,11 @@ from trainer.workdir import RUN_FILE, require_not_failed
 
 
 def restore_run(
-    workdir: Path, dataset_dir: Path | None = None, *, step: int | None = None
+    workdir: Path,
+    dataset_dir: Path | None = None,
+    *,
+    step: int | None = None,
+    flag: str = "--workdir",
 ) -> tuple[Config, Dataset, TwoTower, int]:
     """Opens the config, dataset and a checkpoint of a run.
 
@@ -26,6 +31,7 @@ def restore_run(
         dataset_dir: instead of the dataset that it was trained on; its features and assets must
             be the same.
         step: of the checkpoint; by default the newest that can be read.
+        flag: that names the run, for messages.
 
     Returns:
         Config, dataset, model with the checkpoint's weights, and the checkpoint's step.
@@ -37,19 +43,20 @@ def restore_run(
     path = workdir / RUN_FILE
     if not path.exists():
         raise UserError(
-            f"--workdir: found no {RUN_FILE} in {workdir}, expected a directory that "
+            f"{flag}={workdir}: found no {RUN_FILE} in it, expected a directory that "
             "`python -m trainer.task` trained in"
         )
-    require_not_failed(workdir)
+    require_not_failed(workdir, flag=flag)
     run = json.loads(path.read_text(encoding="utf-8"))
     config = from_dict(Config, run["config"], kinds=KINDS).validate()
-    dataset = open_dataset(dataset_dir or run["dataset"], config)
+    where = f"{flag}={workdir}: its dataset" if dataset_dir is None else manifests.DATASET
+    dataset = open_dataset(dataset_dir or run["dataset"], config, where=where)
     if dataset.manifest.assets_fingerprint != run["assets_fingerprint"]:
         raise UserError(
-            f"--dataset={dataset.root}: found assets {dataset.manifest.assets_fingerprint[:12]}, "
+            f"{where}={dataset.root}: found assets {dataset.manifest.assets_fingerprint[:12]}, "
             f"expected {run['assets_fingerprint'][:12]}, those of the training run"
         )
-    step = _readable(workdir / CHECKPOINTS, step)
+    step = _readable(workdir / CHECKPOINTS, step, where=f"{flag}={workdir}")
     model = TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
     checkpoint = tf.train.Checkpoint(model=model)
     path = path_of(workdir / CHECKPOINTS, step)
@@ -57,12 +64,12 @@ def restore_run(
     return config, dataset, model, step
 
 
-def _readable(directory: Path, step: int | None) -> int:
+def _readable(directory: Path, step: int | None, *, where: str) -> int:
     """The step that is asked for, or the newest; its checkpoint can be read."""
     if step is None:
         step = newest_readable(directory, warn=logging.warning)
         if step is None:
-            raise UserError(f"--workdir: found no checkpoint in {directory}, expected one")
+            raise UserError(f"{where}: found no checkpoint in {directory}, expected one")
         return step
     there = steps_in(directory)
     if step not in there:

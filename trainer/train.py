@@ -34,7 +34,7 @@ from trainer.step import TrainStep
 from trainer.tensorboard import close_board, open_board
 from trainer.warm_start import init_from
 from trainer.watch import DivergedError
-from trainer.workdir import TENSORBOARD, claim, mark_failed
+from trainer.workdir import TENSORBOARD, claim, mark_failed, require_own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ def train_and_evaluate(
         chief = is_chief(strategy)
         work = Path(workdir)
         if chief:
-            claim(work, config, dataset)
+            require_own(work, config, dataset)
 
         # 3. Model and optimiser, a copy on every device.
         with strategy.scope():
@@ -141,6 +141,8 @@ def train_and_evaluate(
             console.print(f"starting at step 0 from {initial_run} as of its step {step}")
         else:
             console.print(f"no checkpoint in {checkpoints.directory}: starting at step 0")
+        if chief:  # only now: what is refused before leaves the directory as it was
+            claim(work, config, dataset)
 
         # 5. The steps.
         writer = (

@@ -43,10 +43,7 @@ def init_from(run: Path, config: Config, dataset: Dataset, model: TwoTower) -> i
         UserError: there is no such run, or its model, features, ids or scales are not continued.
     """
     where = f"--init_from={run}"
-    try:
-        earlier_config, earlier, source, step = restore_run(run)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+    earlier_config, earlier, source, step = restore_run(run, flag="--init_from")
     for part in ("features", "model"):
         old, new = (to_dict(getattr(each, part)) for each in (earlier_config, config))
         if found := differences(old, new, f"config.{part}"):

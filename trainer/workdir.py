@@ -5,9 +5,10 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.files import write_json
+from configs.kinds import KINDS
 from configs.schema import Config
-from configs.serialization import to_dict
-from preprocessing.features import differences
+from configs.serialization import from_dict, to_dict
+from preprocessing.features import differences, spec_of
 from trainer.dataset import Dataset
 
 RUN_FILE = "run.json"
@@ -17,41 +18,59 @@ TENSORBOARD = "tensorboard"
 FAILED_FILE = "failed.json"
 """There while the last training diverged; what it says of the model is in `error`."""
 
+_PARTS = ("features", "model", "loss", "train")
+"""Of the config: what a checkpoint is of. The rest may change between resumes."""
 
-def claim(work: Path, config: Config, dataset: Dataset) -> None:
-    """Writes `run.json`, or checks that the one there is this run's.
+_FINGERPRINTS = ("spec_fingerprint", "assets_fingerprint")
+
+
+def require_own(work: Path, config: Config, dataset: Dataset) -> None:
+    """Refuses a directory that belongs to another run; writes nothing.
 
     Raises:
-        UserError: the directory belongs to a run of another dataset or another config.
+        UserError: its run is of another dataset or another config; names the first field that
+            differs.
+    """
+    path = work / RUN_FILE
+    if not path.exists():
+        return
+    run = json.loads(path.read_text(encoding="utf-8"))
+    theirs: Config = from_dict(Config, run["config"], kinds=KINDS)
+    other = differences(spec_of(theirs).describe(), dataset.spec.describe(), "config")
+    for part in _PARTS:
+        old, new = (to_dict(getattr(each, part)) for each in (theirs, config))
+        other += differences(old, new, f"config.{part}")
+    if other:
+        raise UserError(
+            f"--workdir={work}: its run has another config: {other[0]}; expected a new workdir, "
+            "or the same config to resume"
+        )
+    for name in _FINGERPRINTS:
+        found, expected = run[name], getattr(dataset.manifest, name)
+        if found != expected:
+            raise UserError(
+                f"--workdir={work}: its run has {name} {found}, the dataset has {expected}; "
+                "expected a new workdir for another dataset"
+            )
+
+
+def claim(work: Path, config: Config, dataset: Dataset) -> None:
+    """Writes `run.json`: from here on the directory is this run's.
+
+    Raises:
+        UserError: the directory cannot be written.
     """
     mine = {
-        "config": json.loads(json.dumps(to_dict(config))),
+        "config": to_dict(config),
         "dataset": str(dataset.root.resolve()),
-        "spec_fingerprint": dataset.manifest.spec_fingerprint,
-        "assets_fingerprint": dataset.manifest.assets_fingerprint,
+        **{name: getattr(dataset.manifest, name) for name in _FINGERPRINTS},
         # Not compared: they say what the dataset was made of.
         "window_days": dataset.manifest.window_days,
         "previous": dataset.manifest.previous,
     }
-    path = work / RUN_FILE
-    if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        for name in ("spec_fingerprint", "assets_fingerprint"):
-            if found[name] != mine[name]:
-                raise UserError(
-                    f"--workdir={work}: its run has {name} {found[name]}, the dataset has "
-                    f"{mine[name]}; expected a new workdir for another dataset"
-                )
-        for part in ("model", "loss", "train"):
-            if found["config"][part] != mine["config"][part]:
-                first, *_ = differences(found["config"][part], mine["config"][part])
-                raise UserError(
-                    f"--workdir={work}: its run has another config.{part}: {first}; expected a "
-                    "new workdir, or the same config to resume"
-                )
     try:
         work.mkdir(parents=True, exist_ok=True)
-        write_json(path, mine)
+        write_json(work / RUN_FILE, mine)
     except OSError as error:
         raise UserError(f"--workdir={work}: cannot be written: {error.strerror}") from None
     (work / FAILED_FILE).unlink(missing_ok=True)
@@ -62,8 +81,8 @@ def mark_failed(work: Path, error: Exception) -> None:
     write_json(work / FAILED_FILE, {"error": str(error)})
 
 
-def require_not_failed(work: Path) -> None:
-    """Refuses a run that diverged.
+def require_not_failed(work: Path, *, flag: str) -> None:
+    """Refuses a run that diverged; `flag` is what names it, for the message.
 
     Raises:
         UserError: the last training in this directory stopped by itself; says why.
@@ -71,4 +90,4 @@ def require_not_failed(work: Path) -> None:
     path = work / FAILED_FILE
     if path.exists():
         error = json.loads(path.read_text(encoding="utf-8"))["error"]
-        raise UserError(f"--workdir={work}: its training failed: {error}")
+        raise UserError(f"{flag}={work}: its training failed: {error}")
