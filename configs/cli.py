@@ -87,7 +87,21 @@ def _of_config_file(error: Exception) -> str:
     return f"--config: {places[-1][0]}, line {places[-1][1]}: {what}"
 
 
-def run_app(main: Callable[[list[str]], Mapping[str, Any] | None]) -> None:
+def _refuse_arguments(argv: list[str]) -> None:
+    """Refuses what is no flag: most often the value of a boolean flag, after a space."""
+    if len(argv) == 1:
+        return
+    found, given = argv[1], sys.argv
+    before = given[given.index(found) - 1].lstrip("-") if found in given else ""
+    hint = ""
+    if before in flags.FLAGS and flags.FLAGS[before].boolean:
+        hint = f"; a boolean flag is --{before} or --no{before}"
+    raise UserError(f"found {found!r}, expected flags only{hint}")
+
+
+def run_app(
+    main: Callable[[list[str]], Mapping[str, Any] | None], *, positionals: bool = False
+) -> None:
     """Parses flags, runs `main`, prints its result.
 
     A user's mistake is one line and exit code 1; a command that SIGTERM stopped says what it saved
@@ -96,11 +110,14 @@ def run_app(main: Callable[[list[str]], Mapping[str, Any] | None]) -> None:
     Args:
         main: gets the arguments that are no flags, program name first; what it returns, if
             anything, is printed by `print_result`.
+        positionals: whether it has a use for such arguments; otherwise they are refused.
     """
 
     def guarded(argv: list[str]) -> int:
         logging.set_verbosity(logging.WARNING)
         try:
+            if not positionals:
+                _refuse_arguments(argv)
             result = main(argv)
         except UserError as error:
             return _fail(str(error))

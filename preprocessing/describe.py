@@ -114,4 +114,4 @@ if __name__ == "__main__":
             display=console(),
         )
 
-    run_app(_main)
+    run_app(_main, positionals=True)

@@ -45,4 +45,4 @@ def main(argv: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_app(main)
+    run_app(main, positionals=True)  # Beam's options, after --

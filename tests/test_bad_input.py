@@ -36,6 +36,34 @@ def test_a_typo_in_config_or_flags(flag: str, expected: str, tmp_path: Path) -> 
     assert not workdir.exists()
 
 
+@pytest.mark.parametrize(
+    ("module", "flags", "expected"),
+    [
+        (
+            "serving.publish",
+            ("--force", "false"),
+            "found 'false', expected flags only; a boolean flag is --force or --noforce",
+        ),
+        (
+            "trainer.task",
+            ("--config.train.jit_compile", "false", "--dataset=nowhere", "--workdir=nowhere"),
+            "found 'false', expected flags only; a boolean flag is "
+            "--config.train.jit_compile or --noconfig.train.jit_compile",
+        ),
+        ("preprocessing.simulate", ("extra",), "found 'extra', expected flags only"),
+        ("preprocessing.describe", ("one", "two"), "DATASET: found ['one', 'two'], expected one"),
+    ],
+)
+def test_what_is_no_flag(
+    module: str, flags: tuple[str, ...], expected: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    more = {"serving.publish": "--candidate", "preprocessing.simulate": "--output"}
+    said = refuse(module, *flags, *([f"{more[module]}={output}"] if module in more else ()))
+    assert said.startswith(f"error: {expected}")
+    assert not output.exists()
+
+
 def test_a_dataset_without_its_manifest(tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     said = refuse("trainer.task", f"--dataset={tmp_path}", f"--workdir={workdir}")
