@@ -41,6 +41,7 @@ from serving.tuning import Tuning, build
 from trainer.dataset import Dataset
 from trainer.model import TwoTower
 from trainer.restore import restore_run
+from trainer.workdir import require_finished
 
 _MADE_UP_VALUES = 20  # values of each string column that made-up requests draw from
 
@@ -99,6 +100,7 @@ def export(
     only_errors()
     console.print(f"restoring {workdir}")
     config, dataset, model, step = restore_run(workdir, dataset_dir)
+    require_finished(workdir, step)
     with ExitStack() as stack:
         place = stack.enter_context(building(output))
         if options.twin:

@@ -15,19 +15,22 @@ from rich.console import Console
 import trainer.loop
 from configs import cli
 from configs.errors import EXIT_INTERRUPTED, Interrupted, UserError
-from configs.schema import Config
+from configs.schema import Config, Protocol
 from preprocessing import manifest as manifests
 from preprocessing.manifest import Verify
+from serving.exporter import export
 from tests.damage import flip_a_bit
 from tests.fresh_model import new_model
+from tests.quiet import QUIET
 from tests.tiny_run import STEPS_PER_EPOCH, WITHOUT_GRAPHS, tiny_config, tiny_dataset
 from trainer.checkpoints import CHECKPOINTS, steps_in
 from trainer.dataset import open_dataset
 from trainer.model import TwoTower
+from trainer.reevaluation import evaluate_again
 from trainer.restore import restore_run
 from trainer.train import Result, train_and_evaluate
 from trainer.watch import mean_cosine
-from trainer.workdir import FAILED_FILE, METRICS_FILE
+from trainer.workdir import FAILED_FILE, METRICS_FILE, require_finished
 
 STEPS = 2 * STEPS_PER_EPOCH
 
@@ -78,6 +81,7 @@ def test_sigterm_saves_at_the_step_and_the_same_command_goes_on(
     assert signal.getsignal(signal.SIGTERM) is before
     assert steps_in(run / CHECKPOINTS) == [2]
     monkeypatch.undo()
+    refuses_to_export_but_evaluates(run, step=2)
 
     # And on from there: the newest is damaged meanwhile, which costs a warning and two steps.
     monkeypatch.setattr(trainer.loop, "_validate", lambda *found: os.kill(os.getpid(), 15))
@@ -97,6 +101,26 @@ def test_sigterm_saves_at_the_step_and_the_same_command_goes_on(
     again, said = train(config, dataset, run)
     assert again.steps == STEPS and again.loss is None
     assert f"ckpt-{STEPS}" in said
+    require_finished(run, STEPS)
+
+
+def refuses_to_export_but_evaluates(run: Path, *, step: int) -> None:
+    """What becomes of a run that stopped at a step."""
+    models = run.parent / "models"
+    with pytest.raises(
+        UserError, match=f"^--workdir={run}: found step {step} of {STEPS}, expected a finished run"
+    ):
+        export(run, models, console=QUIET)
+    assert not models.exists()
+    said = Console(file=io.StringIO(), width=1_000)
+    output = run.parent / "evaluation"
+    evaluate_again(
+        workdir=run, step=None, model=None, dataset_dir=None, output=output, split="test",
+        protocols=[Protocol.WINDOW], with_baselines=False, tune=False, compare_lists=None,
+        console=said,
+    )  # fmt: skip
+    assert f"{run}: the checkpoint of step {step} of {STEPS}" in said.file.getvalue()
+    assert f"step {step} of {STEPS}" in (output / "report.html").read_text()
 
 
 def test_an_interrupted_command_has_an_exit_code_of_its_own(

@@ -18,7 +18,7 @@ from trainer.recommenders import Export, Recommender, Towers
 from trainer.restore import restore_run
 from trainer.results import evaluate_and_write
 from trainer.tuning import tune_baselines
-from trainer.workdir import TENSORBOARD
+from trainer.workdir import TENSORBOARD, told_step
 
 
 def evaluate_again(
@@ -62,7 +62,9 @@ def evaluate_again(
         config, dataset, towers, step = restore_run(workdir, dataset_dir, step=step)
         config = _asking(config, dataset, split, protocols)
         recommender = Towers(towers, dataset, split=split)
-        source, logs = f"{workdir.resolve().name}, step {step}", workdir / TENSORBOARD
+        told = told_step(workdir, step)
+        console.print(f"{workdir}: the checkpoint of {told}")
+        source, logs = f"{workdir.resolve().name}, {told}", workdir / TENSORBOARD
     else:
         assert model is not None and dataset_dir is not None, "one of the two"
         config, dataset = _open_as_made(dataset_dir)

@@ -34,7 +34,7 @@ from trainer.step import TrainStep
 from trainer.tensorboard import close_board, open_board
 from trainer.warm_start import init_from
 from trainer.watch import DivergedError
-from trainer.workdir import TENSORBOARD, claim, mark_failed, require_own
+from trainer.workdir import TENSORBOARD, claim, mark_failed, require_own, told_step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,11 +138,12 @@ def train_and_evaluate(
             console.print(f"resumed from {checkpoints.last_good}")
         elif initial_run is not None:
             step = init_from(Path(initial_run), config, dataset, model)
-            console.print(f"starting at step 0 from {initial_run} as of its step {step}")
+            told = told_step(Path(initial_run), step)
+            console.print(f"starting at step 0 from {initial_run} as of its {told}")
         else:
             console.print(f"no checkpoint in {checkpoints.directory}: starting at step 0")
         if chief:  # only now: what is refused before leaves the directory as it was
-            claim(work, config, dataset)
+            claim(work, config, dataset, total_steps=total_steps)
 
         # 5. The steps.
         writer = (

@@ -21,6 +21,7 @@ FAILED_FILE = "failed.json"
 _PARTS = ("features", "model", "loss", "train")
 """Of the config: what a checkpoint is of. The rest may change between resumes."""
 
+_TOTAL_STEPS = "total_steps"
 _FINGERPRINTS = ("spec_fingerprint", "assets_fingerprint")
 
 
@@ -54,8 +55,14 @@ def require_own(work: Path, config: Config, dataset: Dataset) -> None:
             )
 
 
-def claim(work: Path, config: Config, dataset: Dataset) -> None:
+def claim(work: Path, config: Config, dataset: Dataset, *, total_steps: int) -> None:
     """Writes `run.json`: from here on the directory is this run's.
+
+    Args:
+        work: the directory; made where there is none.
+        config: of the run.
+        dataset: of the run.
+        total_steps: after which it is finished.
 
     Raises:
         UserError: the directory cannot be written.
@@ -64,7 +71,8 @@ def claim(work: Path, config: Config, dataset: Dataset) -> None:
         "config": to_dict(config),
         "dataset": str(dataset.root.resolve()),
         **{name: getattr(dataset.manifest, name) for name in _FINGERPRINTS},
-        # Not compared: they say what the dataset was made of.
+        # Not compared: they follow from the rest, or say what the dataset was made of.
+        _TOTAL_STEPS: total_steps,
         "window_days": dataset.manifest.window_days,
         "previous": dataset.manifest.previous,
     }
@@ -74,6 +82,32 @@ def claim(work: Path, config: Config, dataset: Dataset) -> None:
     except OSError as error:
         raise UserError(f"--workdir={work}: cannot be written: {error.strerror}") from None
     (work / FAILED_FILE).unlink(missing_ok=True)
+
+
+def total_steps(work: Path) -> int | None:
+    """After which step a directory's run is finished; None if an earlier release began it."""
+    steps: int | None = json.loads((work / RUN_FILE).read_text(encoding="utf-8")).get(_TOTAL_STEPS)
+    return steps
+
+
+def told_step(work: Path, step: int) -> str:
+    """How far a checkpoint is: `step 4`, of a run that was to go on from there `step 4 of 12`."""
+    total = total_steps(work)
+    return f"step {step}" if total in (None, step) else f"step {step} of {total}"
+
+
+def require_finished(work: Path, step: int) -> None:
+    """Refuses a run whose newest checkpoint is not that of its last step.
+
+    Raises:
+        UserError: training stopped before, or is still at work.
+    """
+    total = total_steps(work)
+    if total is not None and step < total:
+        raise UserError(
+            f"--workdir={work}: found step {step} of {total}, expected a finished run: the command "
+            "that trained it goes on from there"
+        )
 
 
 def mark_failed(work: Path, error: Exception) -> None:
