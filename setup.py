@@ -1,6 +1,6 @@
 """The `streamrec` distribution. Exact versions with hashes are in requirements.lock."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 # Each requirement's reason is in docs/dependencies.md. TensorFlow, scann and
 # tensorflow-serving-api are one binary set: move them together or not at all.
@@ -37,19 +37,7 @@ setup(
     description="Retrieval for short-video recommenders: from raw logs to an answer over gRPC",
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
-    packages=[
-        "configs",
-        "configs.kinds",
-        "preprocessing",
-        "preprocessing.description",
-        "preprocessing.simulation",
-        "preprocessing.stages",
-        "serving",
-        "trainer",
-        "trainer.baselines",
-        "trainer.losses",
-        "trainer.report",
-    ],
+    packages=find_packages(include=["configs*", "preprocessing*", "serving*", "trainer*"]),
     package_data={"preprocessing.description": ["*.j2"], "trainer.report": ["*.j2"]},
     install_requires=RUNTIME,
     extras_require={

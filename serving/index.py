@@ -21,7 +21,7 @@ FloatArray = npt.NDArray[np.float32]
 # anisotropic threshold of 0.2 for unit vectors, and partitions of the order of sqrt(n).
 DIMENSIONS_PER_BLOCK = 2
 ANISOTROPIC_THRESHOLD = 0.2
-# Measured on a million vectors of an item tower (docs/adr/0004): with centroids drawn at random, or
+# Measured on a million vectors of an item tower (docs/adr/0007): with centroids drawn at random, or
 # small partitions given up, as ScaNN does unless told, a query's neighbours lie in twice as many.
 PARTITIONING = {
     "training_sample_size": 100_000,
