@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from configs.checks import require
+from configs.checks import require, require_types
 from configs.data import (
     DamagedFiles,
     Data,
@@ -76,6 +76,7 @@ class Config:
 
     def validate(self) -> "Config":
         """Returns self, or raises `UserError` naming the first field that is wrong."""
+        require_types(self)
         self.simulation.validate()
         validate_features(self.features)
         for part in (self.data, self.describe, self.model, self.loss, self.eval, self.tensorboard):

@@ -1,9 +1,12 @@
 """What the parts of a config refuse: each field that is wrong, by its name."""
 
+from typing import Any
+
 import pytest
 
 from configs import default, movielens, smoke, streamrec
 from configs.errors import UserError
+from configs.schema import Config
 
 
 @pytest.mark.parametrize("preset", [default, movielens, smoke, streamrec])
@@ -36,14 +39,55 @@ def test_presets_are_valid(preset) -> None:
     ],
 )
 def test_a_number_out_of_bounds_is_refused_by_name(path: str, value: float) -> None:
+    with pytest.raises(UserError, match=rf"^config\.{path}: found {value}, expected"):
+        changed(path, value).validate()
+
+
+def changed(path: str, value: object) -> Config:
+    """The default config with another value of one field."""
     config = default.get_config()
     *parts, name = path.split(".")
-    part: object = config
+    part: Any = config
     for each in parts:
-        part = getattr(part, each)
+        part = part[each] if isinstance(part, dict) else getattr(part, each)
     setattr(part, name, value)
-    with pytest.raises(UserError, match=rf"^config\.{path}: found {value}, expected"):
+    return config
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("eval.ks", ("a",), "whole numbers"),
+        ("eval.ks", (10, 100.5), "whole numbers"),
+        ("model.temperature_bounds", (1,), "2 finite numbers"),
+        ("model.temperature_bounds", (0.1, float("inf")), "2 finite numbers"),
+        ("features.history.windows", ("a",), "whole numbers"),
+        ("features.history.windows", (1.5,), "whole numbers"),
+        ("features.history.half_lives_days", ("x",), "finite numbers"),
+        ("features.history.causal", 5, "a Causal"),
+        ("features.age.boundaries", ("x",), "finite numbers"),
+        ("train.learning_rate", float("inf"), "a finite number"),
+        ("train.learning_rate", float("nan"), "a finite number"),
+        ("train.epochs", 1.5, "a whole number"),
+        ("train.jit_compile", "false", "true or false"),
+        ("train.feature_dropout", {"age": "x"}, "a finite number"),
+        ("data.positive.events", "like", "strings"),
+        ("data.split.by", "date", "one of fraction, date, loo"),
+        ("simulation.seed", True, "a whole number"),
+        ("simulation", 5, "a ShortVideoSimulation"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(
+    path: str, value: object, expected: str
+) -> None:
+    if isinstance(value, dict):
+        path, found = f"{path}.{next(iter(value))}", next(iter(value.values()))
+        config = changed(path.rpartition(".")[0], value)
+    else:
+        found, config = value, changed(path, value)
+    with pytest.raises(UserError) as caught:
         config.validate()
+    assert str(caught.value) == f"config.{path}: found {found!r}, expected {expected}"
 
 
 def test_explicit_negatives_want_room_in_a_row() -> None:

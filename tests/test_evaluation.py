@@ -107,7 +107,7 @@ def test_an_earlier_checkpoint_can_be_asked_for(workdir: Path, tmp_path: Path) -
     first, *_, last = steps_in(workdir / CHECKPOINTS)
     arguments = {"workdir": workdir, "protocols": (Protocol.WINDOW,)}
     earlier = evaluated(tmp_path / "earlier", step=first, **arguments)
-    assert earlier["source"].endswith(f", step {first}") and first < last
+    assert earlier["source"].endswith(f", step {first} of {last}") and first < last
     newest = json.loads((workdir / METRICS_FILE).read_text())
     ours = [m["protocols"]["window"]["models"][MODEL]["NDCG@100"] for m in (earlier, newest)]
     assert ours[0] != ours[1]
