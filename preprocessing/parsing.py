@@ -15,7 +15,8 @@ from preprocessing.contract import DTYPES, EVENT, EVENT_CODE, Field, Kind, Table
 
 LINE = "line"
 _RAW_BYTES = 1024
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
+"""That some programs put before the first line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +50,8 @@ def parse_lines(lines: list[bytes], first: int, table: Table) -> Parsed:
         first: number of the first.
         table: what they are rows of.
     """
-    if first == 1 and lines[0].startswith(_BOM):
-        lines = [lines[0][len(_BOM) :], *lines[1:]]
+    if first == 1 and lines[0].startswith(BOM):
+        lines = [lines[0][len(BOM) :], *lines[1:]]
     numbers, documents, broken = _load(lines, first, table.max_line_bytes)
     columns: dict[str, pl.Series] = {}
     present = set()

@@ -1,9 +1,7 @@
 """The files of a table: which they are, and their lines or rows in chunks."""
 
-import gzip
 import io
 import posixpath
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
@@ -14,12 +12,11 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from configs.errors import UserError
+from preprocessing.lines import blocks_of, chunks_of, is_gzip
 
 _PARQUET = (".parquet",)
 _JSON_LINES = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz", ".ndjson.gz")
 _CHUNK_ROWS = 1 << 18
-_CHUNK_BYTES = 1 << 27
-_BLOCK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,56 +87,17 @@ def _open(path: str) -> BinaryIO:
 
 
 def read_lines(file: SourceFile, max_line_bytes: int) -> Iterator[tuple[int, list[bytes]]]:
-    """Chunks of a JSON Lines file: the number of the first line, from 1, and the lines.
-
-    Args:
-        file: to read.
-        max_line_bytes: of a longer line only one byte more than this is kept.
+    """Chunks of a JSON Lines file, as `preprocessing.lines.chunks_of`.
 
     Raises:
         UserError: a gzip file is cut or damaged.
     """
-    number, size = 1, 0
-    rest = b""
-    pending: list[bytes] = []
-    for block in _blocks(file):
-        lines = (rest + block).split(b"\n")
-        if max(map(len, lines)) > max_line_bytes:
-            lines = [line[: max_line_bytes + 1] for line in lines]
-        rest = lines.pop()
-        pending += lines
-        size += len(block)
-        while len(pending) >= _CHUNK_ROWS or (pending and size >= _CHUNK_BYTES):
-            yield number, pending[:_CHUNK_ROWS]
-            number += len(pending[:_CHUNK_ROWS])
-            pending, size = pending[_CHUNK_ROWS:], 0
-    if rest:
-        pending.append(rest)
-    if pending:
-        yield number, pending
+    return chunks_of(_blocks(file), max_line_bytes)
 
 
 def _blocks(file: SourceFile) -> Iterator[bytes]:
     with _open(file.path) as raw:
-        if not file.path.endswith(".gz"):
-            while block := raw.read(_BLOCK_BYTES):
-                yield block
-            return
-        try:
-            empty = True
-            # The standard library checks length and CRC at each member's end; Beam's own
-            # decompression takes a file that was cut for a whole one.
-            with gzip.GzipFile(fileobj=raw) as stream:
-                while block := stream.read(_BLOCK_BYTES):
-                    empty = False
-                    yield block
-            if empty and raw.tell() == 0:
-                raise EOFError("no gzip member")
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(
-                f"--{file.table}: {file.path} is cut or damaged: {error}, "
-                "expected a whole gzip file"
-            ) from None
+        yield from blocks_of(raw, file.path, where=f"--{file.table}: {file.path}")
 
 
 def damage_of(file: SourceFile) -> str:
@@ -148,7 +106,7 @@ def damage_of(file: SourceFile) -> str:
         if file.is_parquet:
             for _ in read_batches(file, read_schema(file).names):
                 pass
-        elif file.path.endswith(".gz"):
+        elif is_gzip(file.path):
             for _ in _blocks(file):
                 pass
     except UserError as error:

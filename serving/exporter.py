@@ -8,12 +8,12 @@ from typing import Any
 import tensorflow as tf
 from rich.console import Console
 
-from configs.kinds import Entity
 from configs.schema import Config, Index
 from preprocessing.columns import SECONDS_PER_DAY, DType
 from preprocessing.features import columns_of
 from serving.assembly import Assembly
 from serving.cpp_logs import only_errors
+from serving.dataset_config import write_dataset_config
 from serving.exported import ExportedModel
 from serving.gating import check, word
 from serving.golden import Inputs, MakeUp, golden_requests, write_golden, write_warmup
@@ -35,7 +35,7 @@ from serving.publishing import (
     write_report,
 )
 from serving.removed import read_removed, write_removed
-from serving.signatures import FINGERPRINTS, ITEM_ID
+from serving.signatures import FINGERPRINTS
 from serving.stored_requests import stored_requests
 from serving.tuning import Tuning, build
 from trainer.dataset import Dataset
@@ -156,28 +156,13 @@ def _build(
         console.print("saving" if each == place else "saving the twin")
         _save(exported if each == place else exact, each, make_up)
         write_removed(each, removed)
+        write_dataset_config(each, dataset.manifest)
     write_pareto(place, tuned, target=config.export.recall_target)
     report = {
         "beside": live,
         "step": step,
         **{name: getattr(dataset.manifest, name) for name in FINGERPRINTS},
         "as_of": day * SECONDS_PER_DAY,
-        # From which raw column, and how, an update makes the vectors of a text.
-        "texts": {
-            columns_of(name, text)[0].name: {"column": text.column, "encoder": text.encoder.value}
-            for name, text in dataset.spec.texts.items()
-        },
-        # Raw columns of items that are times, and the last that an update takes.
-        "times": sorted(
-            {
-                column.name
-                for name, feature in dataset.spec.of(Entity.ITEM)
-                for column in columns_of(name, feature)
-                if column.dtype is DType.INT64 and column not in dataset.spec.statistic_columns
-            }
-        ),
-        "max_timestamp": config.data.max_timestamp,
-        "id_column": dataset.spec.features[ITEM_ID].column,
         "index": asdict(tuned.chosen) | {"build_s": round(tuned.build_s, 2)},
         "items": {"indexed": len(items), "fresh": 0, "removed": len(removed)},
         "rebuild_share": config.export.rebuild_share,

@@ -6,21 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import tensorflow as tf
 from rich.console import Console
 
 from configs.errors import UserError
-from configs.kinds import TextEncoder
 from preprocessing.columns import TIMESTAMP
+from preprocessing.features import FeatureSpec, columns_of
 from preprocessing.text import encoder_of
+from preprocessing.video_file import UPLOAD_TIME, read_video_file
 from serving.cpp_logs import only_errors
+from serving.dataset_config import read_spec
 from serving.index import scann_available
-from serving.new_videos import Input, read_videos
-from serving.requests import Request
+from serving.requests import Request, array_of
 
-REPORT_FIELDS = ("as_of", "id_column", "index", "max_timestamp", "texts", "times")
+REPORT_FIELDS = ("as_of", "index")
 """What is read of the version's report."""
 
+_FLAG = "add"
 _VIDEOS_AT_ONCE = 4_096
 
 
@@ -66,58 +69,75 @@ def embed_videos(
         console: for progress.
 
     Raises:
-        UserError: the version's index cannot be loaded here, or a line is no video.
+        UserError: the version's index cannot be loaded here, a line breaks the contract, or what
+            the tower makes of it is not finite.
     """
     if report["index"]["kind"] != "exact" and not scann_available():
         raise UserError(f"--model={live}: its index needs scann, which cannot be imported")
-    only_errors()
-    loaded = tf.saved_model.load(str(live))
-    _, structured = loaded.signatures["embed_item"].structured_input_signature
-    inputs = {
-        name: Input(
-            dtype=spec.dtype.name,
-            shape=tuple(spec.shape.as_list()[1:]),
-            latest=report["max_timestamp"] if name in report["times"] else None,
-        )
-        for name, spec in structured.items()
-    }
-    texts = report["texts"]
-    columns = {name: each for name, each in inputs.items() if name not in texts}
-    columns |= {text["column"]: Input(dtype="string", shape=()) for text in texts.values()}
-    new = read_videos(path, columns, id_column=report["id_column"])
-    raw_columns = _encode_texts(new.raw, texts)
+    spec = read_spec(live)
+    new = read_video_file(path, spec, flag=_FLAG)
     known = [v in present for v in new.video_id]
     out = [v in kept_out for v in new.video_id]
     chosen = [i for i, (k, o) in enumerate(zip(known, out, strict=True)) if not k and not o]
-    console.print(f"embedding {len(chosen):,} videos")
-    # Ages are as of the export, or of the video's own upload if that is later.
-    now = np.maximum(report["as_of"], new.raw.get("upload_time", np.zeros(len(known), np.int64)))
-    blocks = []
-    for start in range(0, max(1, len(chosen)), _VIDEOS_AT_ONCE):
-        rows = chosen[start : start + _VIDEOS_AT_ONCE]
-        raw = {
-            name: tf.constant(
-                column[rows].tolist() if column.dtype == object else column[rows],
-                inputs[name].dtype,
-                shape=column[rows].shape,
+    values: dict[str, np.ndarray] = {}
+    if chosen:
+        console.print(f"embedding {len(chosen):,} videos")
+        values = _embedded(live, new.columns[chosen], spec, as_of=report["as_of"])
+        if (bad := first_not_finite(values)) is not None:
+            raise UserError(
+                f"--{_FLAG}={path}, line {new.line[chosen[bad]]}: its embedding is not finite; "
+                "expected numbers like those of the dataset"
             )
-            for name, column in raw_columns.items()
-        }
-        raw[TIMESTAMP] = tf.constant(now[rows], tf.int64)
-        blocks.append({name: v.numpy() for name, v in loaded.fresh_items(raw).items()})
     return NewRows(
         video_id=[new.video_id[i] for i in chosen],
-        values={name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]},
+        values=values,
         known=sum(k and not o for k, o in zip(known, out, strict=True)),
         removed_before=sum(out),
         repeated=new.repeated,
     )
 
 
-def _encode_texts(raw: Request, texts: Mapping[str, Mapping[str, str]]) -> Request:
-    """Text columns replaced by what their encoders make of them."""
-    encoded = {n: v for n, v in raw.items() if n not in {t["column"] for t in texts.values()}}
-    for name, text in texts.items():
-        encoder = encoder_of(TextEncoder(text["encoder"]))
-        encoded[name] = encoder.encode([v.decode() for v in raw[text["column"]]])
-    return encoded
+def _embedded(
+    live: Path, videos: pl.DataFrame, spec: FeatureSpec, *, as_of: int
+) -> dict[str, np.ndarray]:
+    """What a version's item tower makes of videos: `embedding` and the rows of `looked_up`."""
+    only_errors()
+    loaded = tf.saved_model.load(str(live))
+    blocks = []
+    for start in range(0, len(videos), _VIDEOS_AT_ONCE):
+        made = loaded.fresh_items(_raw(videos[start : start + _VIDEOS_AT_ONCE], spec, as_of=as_of))
+        blocks.append({name: value.numpy() for name, value in made.items()})
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def first_not_finite(values: Mapping[str, np.ndarray]) -> int | None:
+    """The first row in which some of these arrays [n, ...] has a number that is not finite."""
+    floats = [each for each in values.values() if np.issubdtype(each.dtype, np.floating)]
+    is_bad = [~np.isfinite(each.reshape(len(each), -1)).all(axis=1) for each in floats]
+    found = np.flatnonzero(np.logical_or.reduce(is_bad))
+    return int(found[0]) if len(found) else None
+
+
+def _raw(videos: pl.DataFrame, spec: FeatureSpec, *, as_of: int) -> dict[str, tf.Tensor]:
+    """Videos without any event as the inputs of `embed_item`, texts replaced by their vectors."""
+    encoded: Request = {
+        columns_of(name, text)[0].name: encoder_of(text.encoder).encode(
+            videos[text.column].to_list()
+        )
+        for name, text in spec.texts.items()
+    }
+    counts = {column.name for column in spec.statistic_columns}
+    raw = {}
+    for column in spec.item_request_columns:
+        if column.name == TIMESTAMP:
+            # Ages are as of the export, or of the video's own upload if that is later.
+            values = np.maximum(as_of, videos[UPLOAD_TIME].to_numpy())
+        elif column.name in counts:
+            values = np.zeros(len(videos), np.int64)
+        elif column.name in encoded:
+            values = encoded[column.name]
+        else:
+            values = array_of(column, videos[column.name].to_list())
+        listed = values.tolist() if values.dtype == object else values
+        raw[column.name] = tf.constant(listed, column.dtype.value, shape=values.shape)
+    return raw

@@ -29,7 +29,12 @@ _NUMPY = {DType.INT64: np.int64, DType.FLOAT: np.float32, DType.BYTES: object}
 
 def spec_of_dataset(manifest: Manifest) -> FeatureSpec:
     """The spec of the config that a dataset was made with."""
-    return spec_of(from_dict(Config, manifest.config, kinds=KINDS))
+    return spec_of_config(manifest.config)
+
+
+def spec_of_config(config: dict[str, Any]) -> FeatureSpec:
+    """The spec of a config as JSON."""
+    return spec_of(from_dict(Config, config, kinds=KINDS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +130,7 @@ def build_request(
         if column.name == TIMESTAMP:
             request[TIMESTAMP] = times.astype(np.int64)
         else:
-            request[column.name] = _array(column, states.columns[column.name])
+            request[column.name] = array_of(column, states.columns[column.name])
     return request
 
 
@@ -136,11 +141,12 @@ def empty_request(spec: FeatureSpec, count: int) -> Request:
         values: list[Any] = [None] * count
         if column.is_ragged:
             values = [[] for _ in range(count)]
-        request[column.name] = _array(column, values)
+        request[column.name] = array_of(column, values)
     return request
 
 
-def _array(column: Column, values: Sequence[Any]) -> npt.NDArray[Any]:
+def array_of(column: Column, values: Sequence[Any]) -> npt.NDArray[Any]:
+    """The values of a column of requests, None where missing, as an array: see `build_request`."""
     dtype = _NUMPY[column.dtype]
     default = default_of(column)
     if column.length is not None:

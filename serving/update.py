@@ -7,7 +7,7 @@ from absl import flags
 
 from configs.cli import console, run_app
 from configs.errors import UserError
-from serving.new_videos import read_lines
+from serving.removed import read_ids
 from serving.updating import update
 
 _MODEL = flags.DEFINE_string(
@@ -24,7 +24,10 @@ def main(argv: list[str]) -> dict[str, Any]:
     del argv
     if _ADD.value is None and _REMOVE.value is None:
         raise UserError("--add: found neither --add nor --remove, expected one of them")
-    remove = read_lines(Path(_REMOVE.value), flag="--remove") if _REMOVE.value else []
+    for flag in (_ADD, _REMOVE):
+        if flag.value == "":
+            raise UserError(f"--{flag.name}: found an empty value, expected a file")
+    remove = read_ids(Path(_REMOVE.value)) if _REMOVE.value else []
     return update(
         Path(_MODEL.value),
         add=Path(_ADD.value) if _ADD.value else None,

@@ -78,8 +78,8 @@ def update(
         The report, which is also written to the version.
 
     Raises:
-        UserError: there is no such version, it cannot be updated, a line is no video, or the gate
-            refuses.
+        UserError: there is no such version, it cannot be updated, the file to add holds no video
+            or a line that breaks the contract, or the gate refuses.
     """
     live = version_dir_of(model)
     base = live.parent
@@ -101,7 +101,8 @@ def update(
         rows = embed_videos(
             live, add, report, present=items.ids, kept_out=removed | leaving, console=console
         )
-        items.append(rows.video_id, rows.values)
+        if rows.video_id:
+            items.append(rows.video_id, rows.values)
     change = Change(
         added=len(rows.video_id),
         known=rows.known,

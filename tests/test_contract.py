@@ -314,8 +314,8 @@ def test_a_cut_gzip_file_is_no_shorter_table(cut: int, tmp_path: Path) -> None:
 
 
 def test_line_numbers_hold_over_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("preprocessing.sources._CHUNK_ROWS", 4)
-    monkeypatch.setattr("preprocessing.sources._BLOCK_BYTES", 7)
+    monkeypatch.setattr("preprocessing.lines._CHUNK_ROWS", 4)
+    monkeypatch.setattr("preprocessing.lines._BLOCK_BYTES", 7)
     path = write_lines(tmp_path / "lines.jsonl", [str(number) for number in range(1, 12)])
     chunks = list(read_lines(list_files("events", str(path))[0], 1_000))
     assert len(chunks) == 3
@@ -326,7 +326,7 @@ def test_line_numbers_hold_over_chunks(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_line_beyond_the_limit_is_cut_and_the_next_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("preprocessing.sources._BLOCK_BYTES", 7)
+    monkeypatch.setattr("preprocessing.lines._BLOCK_BYTES", 7)
     path = write_lines(tmp_path / "lines.jsonl", ["a" * 10, "b" * 11, "c" * 90, "d", "e" * 40])
     found = [
         line for _, lines in read_lines(list_files("events", str(path))[0], 10) for line in lines
@@ -335,8 +335,8 @@ def test_a_line_beyond_the_limit_is_cut_and_the_next_is_whole(
 
 
 def test_chunks_are_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("preprocessing.sources._BLOCK_BYTES", 10)
-    monkeypatch.setattr("preprocessing.sources._CHUNK_BYTES", 30)
+    monkeypatch.setattr("preprocessing.lines._BLOCK_BYTES", 10)
+    monkeypatch.setattr("preprocessing.lines._CHUNK_BYTES", 30)
     path = write_lines(tmp_path / "lines.jsonl", [str(n) * 9 for n in range(8)])
     chunks = list(read_lines(list_files("events", str(path))[0], 1_000))
     assert [(first, len(lines)) for first, lines in chunks] == [(1, 3), (4, 3), (7, 2)]

@@ -16,14 +16,16 @@ import tensorflow as tf
 
 from configs.errors import UserError
 from preprocessing.contract import tables_of
+from serving.bundle import Bundle
 from serving.exporter import export
 from serving.golden import GOLDEN_FILE
-from serving.new_videos import Input, read_videos
 from serving.publishing import REPORT, versions
 from serving.quality import embed, raw_items
+from serving.removed import read_ids
 from serving.requests import empty_request
 from serving.saved_model import SavedModel
 from serving.updating import update
+from tests.commands import run_command
 from tests.quiet import QUIET
 from tests.test_gate import passing_replay, with_export
 from trainer.dataset import Dataset
@@ -198,39 +200,63 @@ def test_rebuild_is_due_from_a_share_on(
     assert json.loads((copy / "4" / REPORT).read_text())["updated_from"] == 3
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", "line 2: found no JSON"),
-        ("[1]", "line 2: found list, expected an object"),
-        ('{"size": 3}', "line 2: found no video_id"),
-        ('{"video_id": "x", "size": "big"}', "line 2: size: found 'big', expected a number"),
-        ('{"video_id": "x", "upload_time": "noon"}', "upload_time: found 'noon', expected a time"),
-        ('{"video_id": "x", "upload_time": 2000000001}', "line 2: upload_time: found 2000000001,"),
-        ('{"video_id": "x", "upload_time": "2100-01-01"}', "expected a time .*0 to 2000000000 "),
-        ('{"video_id": "x", "upload_time": -1}', "upload_time: found -1, expected a time"),
-        ('{"video_id": "x", "vector": [1]}', "vector: found .*, expected a list of 2"),
-        ('{"video_id": "x", "tags": "a"}', "tags: found 'a', expected a list, each a string"),
-    ],
-)
-def test_wrong_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
-    inputs = {
-        "video_id": Input(dtype="string", shape=()),
-        "size": Input(dtype="float32", shape=()),
-        "upload_time": Input(dtype="int64", shape=(), latest=2_000_000_000),
-        "vector": Input(dtype="float32", shape=(2,)),
-        "tags": Input(dtype="string", shape=(None,)),
-        "timestamp": Input(dtype="int64", shape=()),
+def copy_of(version: Path, model: Path) -> Path:
+    shutil.copytree(version, model / version.name)
+    return model
+
+
+def test_a_line_that_breaks_the_contract_publishes_nothing(
+    base: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    model = copy_of(base / "1", tmp_path / "m")
+    rows = videos(dataset, 2)
+    add = write_videos(tmp_path / "a.jsonl", [rows[0], rows[1] | {"duration_sec": 1e39}])
+    with pytest.raises(UserError, match=f"--add={add}, line 2: duration_sec: .*found 1e.39"):
+        update(model, add=add, remove=[], console=QUIET)
+    with pytest.raises(UserError, match="found no video, expected one a line"):
+        update(model, add=write_videos(tmp_path / "b.jsonl", []), remove=[], console=QUIET)
+    assert [path.name for path in model.iterdir()] == ["1"]
+
+
+def test_a_vector_that_is_not_finite_publishes_nothing(
+    base: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    """Whatever the reason, here weights that are NaN."""
+    model = copy_of(base / "1", tmp_path / "m")
+    bundle = Bundle(model / "1")
+    spoiled = {
+        key: np.full_like(value, np.nan)
+        for key, value in bundle.values.items()
+        if key.startswith("weights/")
     }
-    good = {"video_id": 7, "upload_time": "2025-01-01", "vector": [1, 2], "tags": ["a", "b"]}
-    path = tmp_path / "v.jsonl"
-    path.write_text(json.dumps(good) + "\n\n")
-    new = read_videos(path, inputs, id_column="video_id")
-    assert new.video_id == ["7"] and new.raw["upload_time"].tolist() == [1_735_689_600]
-    assert new.raw["tags"].tolist() == [[b"a", b"b"]] and new.raw["size"].tolist() == [-1.0]
-    path.write_text(json.dumps(good) + "\n" + line + "\n")
-    with pytest.raises(UserError, match=message):
-        read_videos(path, inputs, id_column="video_id")
+    shutil.rmtree(model / "1" / "variables")
+    bundle.write(model / "1", spoiled)
+    add = write_videos(tmp_path / "a.jsonl", videos(dataset, 2))
+    with pytest.raises(UserError, match=f"--add={add}, line 1: its embedding is not finite"):
+        update(model, add=add, remove=[], console=QUIET)
+    assert [path.name for path in model.iterdir()] == ["1"]
+
+
+def test_ids_to_remove_are_lines(tmp_path: Path) -> None:
+    path = tmp_path / "ids.txt"
+    path.write_bytes("\ufeffa\r\n\nb c\u2028d\n".encode())
+    assert read_ids(path) == ["a", "b c\u2028d"]
+    for content in (b"", b" \n"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=f"--remove={path}: found no id"):
+            read_ids(path)
+    path.write_bytes(b"\xff")
+    with pytest.raises(UserError, match=f"--remove={path}: cannot be read: 'utf-8'"):
+        read_ids(path)
+
+
+@pytest.mark.parametrize("flag", ["add", "remove"])
+def test_an_empty_flag_is_refused(flag: str, tmp_path: Path) -> None:
+    done = run_command("serving.update", f"--model={tmp_path}", f"--{flag}=")
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"error: --{flag}: found an empty value, expected a file\n",
+    )
 
 
 def test_update_refuses_what_is_no_version(tmp_path: Path) -> None:
@@ -249,7 +275,7 @@ def test_killed_at_any_moment_nothing_is_visible(
     before = sorted(p.name for p in (model / "1").rglob("*"))
     flags = {
         "export": [f"--workdir={workdir}", f"--output={model}"],
-        "update": [f"--model={model}", f"--remove={write_videos(tmp_path / 'r', [])}"],
+        "update": [f"--model={model}", f"--remove={write_videos(tmp_path / 'r', [{}])}"],
     }[command]
     # From nothing written yet to all but the gate's last word, which takes a process of its own.
     for written in ("", "variables", str(GOLDEN_FILE), str(REPORT)):
@@ -275,10 +301,15 @@ def test_a_version_of_an_earlier_release_is_refused_in_one_line(base: Path, tmp_
     model = tmp_path / "m"
     shutil.copytree(base / "1", model / "1")
     report = json.loads((model / "1" / REPORT).read_text())
-    del report["times"], report["texts"]
+    del report["as_of"], report["index"]
     (model / "1" / REPORT).write_text(json.dumps(report))
-    with pytest.raises(UserError, match=r"m/1: found no texts, times in its .*export\.json, which"):
+    with pytest.raises(UserError, match=r"m/1: found no as_of, index in its .*export\.json, which"):
         update(model, add=None, remove=["x"], console=QUIET)
+    (model / "1" / "assets.extra" / "dataset_config.json").unlink()
+    shutil.copyfile(base / "1" / REPORT, model / "1" / REPORT)
+    add = write_videos(tmp_path / "a.jsonl", [{"video_id": "x"}])
+    with pytest.raises(UserError, match=r"m/1: found no .*dataset_config\.json, which an earlier"):
+        update(model, add=add, remove=[], console=QUIET)
     (model / "1" / REPORT).write_text("{")
     with pytest.raises(UserError, match=r"export\.json: found no JSON"):
         update(model, add=None, remove=["x"], console=QUIET)
