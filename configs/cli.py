@@ -10,9 +10,11 @@ from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+from ml_collections.config_flags.config_flags import UnsupportedOperationError
 from rich.console import Console
 
 from configs.errors import EXIT_INTERRUPTED, Interrupted, UserError
+from configs.overrides import problem_of
 from configs.schema import Config
 
 _WIDTH_OF_FILES = 140
@@ -68,11 +70,6 @@ def _with_default_config(argv: list[str]) -> list[str]:
     return [argv[0], f"--config={default}", *argv[1:]]
 
 
-def _plain(message: str) -> str:
-    """What ml_collections says of an unknown field, without the class's repr."""
-    return re.sub(r"dataclass <class '[\w.]*?(\w+)'>", r"\1", message)
-
-
 def _of_config_file(error: Exception) -> str:
     """One line for what a config file raised: where, and what."""
     if isinstance(error, SyntaxError):
@@ -85,6 +82,31 @@ def _of_config_file(error: Exception) -> str:
         places = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
         what = f"{type(error).__name__}: {error}"
     return f"--config: {places[-1][0]}, line {places[-1][1]}: {what}"
+
+
+def _told(error: Exception) -> str:
+    """One line for an error of flags or of the config file."""
+    told = str(error)
+    if "no attribute 'get_config'" in told:
+        return "--config: found no get_config() in the file, expected one that returns Config"
+    is_of_file = "Traceback" in told or isinstance(error, KeyError)
+    return _of_config_file(error) if is_of_file else told
+
+
+def _of_override(argv: list[str]) -> str | None:
+    """What is wrong with the first override that cannot be one; None if the fault is another."""
+    given = _with_default_config(argv)
+    places = [i for i, each in enumerate(given) if re.match(r"--?config(=|$)", each)]
+    overrides = [re.match(r"--?(?:no)?config\.([^=]+)(?:=(.*))?$", each) for each in given]
+    if not places or not any(overrides):
+        return None
+    _, equals, file = given[places[-1]].partition("=")
+    try:
+        loaded = flags.FLAGS["config"].parser.parse(file if equals else given[places[-1] + 1])
+    except Exception:  # the file's own fault, which is told of as such
+        return None
+    found = (problem_of(loaded, each[1], each[2] or "") for each in overrides if each)
+    return next((each for each in found if each), None)
 
 
 def _refuse_arguments(argv: list[str]) -> None:
@@ -131,15 +153,10 @@ def run_app(
     def parse(argv: list[str]) -> list[str]:
         try:
             return flags.FLAGS(_with_default_config(argv))
-        except KeyError as error:  # an override of a field that there is not
-            sys.exit(_fail(f"--config: {_plain(error.args[0])}"))
-        except (flags.Error, UserError, ValueError, TypeError, AttributeError, OSError) as error:
-            told = str(error)
-            if "no attribute 'get_config'" in told:
-                told = (
-                    "--config: found no get_config() in the file, expected one that returns Config"
-                )
-            sys.exit(_fail(_of_config_file(error) if "Traceback" in told else told))
+        except (KeyError, TypeError, ValueError, UnsupportedOperationError) as error:
+            sys.exit(_fail(_of_override(argv) or _told(error)))
+        except (flags.Error, UserError, AttributeError, OSError) as error:
+            sys.exit(_fail(_told(error)))
         except (SyntaxError, NameError, ImportError) as error:
             sys.exit(_fail(_of_config_file(error)))
 
