@@ -21,7 +21,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     del argv
     found = set_hashes(_DATASET.value)
     if _AGAINST.value is not None:
-        other = set_hashes(_AGAINST.value)
+        other = set_hashes(_AGAINST.value, where="--against")
         if parts := differing(found, other):
             told = "; ".join(
                 f"{part}: found {_told(other.get(part))}, expected {_told(found.get(part))}"

@@ -20,6 +20,9 @@ from preprocessing import manifest as manifests
 from preprocessing.description import page, tables
 from preprocessing.description.comparison import Comparison, compare
 from preprocessing.description.dataset import Description, describe_dataset, rows_to_read
+from preprocessing.manifest import Manifest
+
+_DATASET = "DATASET"  # what the usage calls the argument
 
 
 def describe(
@@ -46,17 +49,21 @@ def describe(
         UserError: a directory holds no dataset, a file of one is broken, or the page cannot be
             written.
     """
+    found = [(dataset, manifests.read(dataset, where=_DATASET))]
+    if against:
+        found.append((against, manifests.read(against, where="--against")))
     if not output.parent.is_dir():
         raise UserError(f"--output: found no directory {output.parent}, expected one for the page")
-    described = _read([dataset, *([against] if against else [])], config, display)
+    described = _read(found, config, display)
     comparison = compare(described[0], described[1], config) if against else None
     page.write(page.render(described[0], comparison, config), output)
     tables.show(described[0], comparison, display)
     return _result(described[0], comparison, output)
 
 
-def _read(roots: Sequence[Path], config: Describe, display: Console) -> list[Description]:
-    found = [(root, manifests.read(root)) for root in roots]
+def _read(
+    found: Sequence[tuple[Path, Manifest]], config: Describe, display: Console
+) -> list[Description]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -105,7 +112,7 @@ if __name__ == "__main__":
 
     def _main(argv: list[str]) -> dict[str, Any]:
         if len(argv) != 2:
-            raise UserError(f"DATASET: found {argv[1:]}, expected one directory")
+            raise UserError(f"{_DATASET}: found {argv[1:]}, expected one directory")
         return describe(
             Path(argv[1]),
             against=Path(_AGAINST.value) if _AGAINST.value else None,

@@ -46,11 +46,12 @@ class SetHash:
     digest: str
 
 
-def set_hashes(directory: str | Path) -> dict[str, SetHash]:
+def set_hashes(directory: str | Path, *, where: str = manifests.DATASET) -> dict[str, SetHash]:
     """The set-hash of each part of a dataset: rows, queries, tables, vocabularies, statistics.
 
     Args:
         directory: what `preprocessing.run` wrote.
+        where: the flag that names the directory, for messages.
 
     Returns:
         By the part's name in the manifest, in order; dead letters are left out, since they name
@@ -60,7 +61,7 @@ def set_hashes(directory: str | Path) -> dict[str, SetHash]:
         UserError: it is no dataset.
     """
     root = Path(directory)
-    manifest = manifests.read(root)
+    manifest = manifests.read(root, where=where)
     spec = spec_of(from_dict(Config, manifest.config, kinds=KINDS))
     items = _item_hashes(root, manifest)
     found = {}

@@ -20,7 +20,10 @@ def refuse(module: str, *flags: str) -> str:
 @pytest.mark.parametrize(
     ("flag", "expected"),
     [
-        ("--config.train.batch_sizee=3", "batch_sizee"),
+        (
+            "--config.train.batch_sizee=3",
+            "--config.train.batch_sizee: found 'batch_sizee', expected a name in config.train: b",
+        ),
         ("--config.train.batch_size=many", "--config.train.batch_size=many"),
         ("--config.train.batch_size=-3", "config.train.batch_size: found -3"),
         ("--config.eval.protocols=('window','nextt')", "config.eval.protocols: found 'nextt'"),
@@ -52,9 +55,10 @@ def test_a_typo_in_config_or_flags(flag: str, expected: str, tmp_path: Path) -> 
         ),
         ("preprocessing.simulate", ("extra",), "found 'extra', expected flags only"),
         ("preprocessing.describe", ("one", "two"), "DATASET: found ['one', 'two'], expected one"),
+        ("preprocessing.describe", ("one",), "DATASET: found no manifest.json in one, expected"),
     ],
 )
-def test_what_is_no_flag(
+def test_an_argument_that_is_no_flag(
     module: str, flags: tuple[str, ...], expected: str, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
