@@ -18,6 +18,7 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from configs.errors import UserError
@@ -33,7 +34,7 @@ from preprocessing.pipeline import define_pipeline
 from preprocessing.previous import load_previous
 from preprocessing.progress import stage_lines, stderr_aside
 from preprocessing.sources import SourceFile, damage_of, list_files, read_schema
-from preprocessing.splits import check_dates
+from preprocessing.splits import check_dates, empty_test
 from preprocessing.text import fingerprints
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -106,6 +107,9 @@ def preprocess(
 
     _show(manifest, display)
     total = manifest.counters["total"]
+    warnings = [] if total["rows"]["test"] else [empty_test(config.data.split, manifest.splits)]
+    for warning in warnings:
+        display.print(f"[bold red]warning:[/bold red] {escape(warning)}")
     return {
         "dataset": str(output),
         "rows": total["rows"],
@@ -114,6 +118,7 @@ def preprocess(
         "users": manifest.rows("users"),
         "dead_letter": manifest.rows("dead_letter"),
         "quarantined": list(manifest.counters["quarantined"]),
+        "warnings": warnings,
         "bytes": sum(file.size for file in manifest.files),
         "seconds": round(time.monotonic() - started, 1),
     }

@@ -35,6 +35,28 @@ def check_dates(split: Split) -> None:
         parse_date("test_date", split.test_date)
 
 
+def empty_test(split: Split, found: Splits) -> str:
+    """What a dataset without test rows is warned of: the field that cuts them, and where.
+
+    It is no error: a model may be trained on all of a log. But nothing measures it.
+    """
+    consequence = "the test split is empty, and no model can be evaluated on it"
+    if split.by is SplitBy.LOO:
+        return (
+            "config.data.split.by: found loo, expected a user with three labels or more: "
+            + consequence
+        )
+    by_date = split.by is SplitBy.DATE
+    name, value = (
+        ("test_date", split.test_date) if by_date else ("test_fraction", split.test_fraction)
+    )
+    cut, end = (datetime.fromtimestamp(t, UTC) for t in (found.test_time, found.end_time))
+    return (
+        f"config.data.split.{name}: found {value}, expected a label from there on, that is from "
+        f"{cut:%Y-%m-%d %H:%M:%S} UTC: {consequence}; the log ends before {end:%Y-%m-%d %H:%M:%S}"
+    )
+
+
 def cut_ranks(split: Split, events: int) -> tuple[int, int]:
     """How many events must come before validation and test, by fraction.
 

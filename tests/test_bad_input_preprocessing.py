@@ -1,11 +1,13 @@
 """A user's mistake is one line that names the thing, and leaves nothing behind."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from rich.console import Console
 
 from configs import movielens
 from configs.errors import UserError
@@ -168,6 +170,43 @@ def test_no_label_before_the_cut(tables: dict[str, str], tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        (
+            Split(by=SplitBy.DATE, validation_date="2090-01-01", test_date="2090-01-02"),
+            "config.data.split.test_date: found 2090-01-02, expected a label from there on, that "
+            "is from 2090-01-02 00:00:00 UTC: the test split is empty, ",
+        ),
+        (Split(), "config.data.split.test_fraction: found 0.9, expected a label from there on, "),
+        (
+            Split(by=SplitBy.LOO),
+            "config.data.split.by: found loo, expected a user with three labels or more: ",
+        ),
+    ],
+)
+def test_an_empty_test_split_is_warned_of(split: Split, expected: str, tmp_path: Path) -> None:
+    """By date beyond the end of the log; by fraction where all is of one second; by too few."""
+    rows = [
+        {"event": "like", "user_id": f"u{n}", "video_id": f"v{v}", "timestamp": START}
+        for n in range(15)
+        for v in range(2)
+    ]
+    tables = LOG._replace(events=rows).write(tmp_path / "raw")
+    shown = Console(file=io.StringIO(), width=1_000)
+    kept = {name: each for name, each in features().items() if name in ("item_id", "history")}
+    found = preprocess(
+        config_of(small_data(split=split), **kept),
+        tables=tables,
+        output=tmp_path / "out",
+        display=shown,
+    )
+    assert found["rows"] == {"train": 30, "validation": 0, "test": 0}
+    (warning,) = found["warnings"]
+    assert warning.startswith(expected)
+    assert f"warning: {warning}" in shown.file.getvalue()
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--direct_num_wrkers=2",), "found 'direct_num_wrkers', expected Beam's own flags"),
@@ -249,6 +288,6 @@ def test_the_command_ends_in_one_json_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     *shown, last = done.stdout.splitlines()
     result = json.loads(last)
-    assert result["rows"] == {"train": 24, "validation": 3, "test": 3}
+    assert result["rows"] == {"train": 24, "validation": 3, "test": 3} and not result["warnings"]
     assert (tmp_path / "out" / "manifest.json").is_file()
     assert any("labelling" in line for line in shown) and any("positive" in line for line in shown)
