@@ -103,6 +103,17 @@ def test_neighbours_are_of_the_most_popular_items(workdir: Path) -> None:
         np.testing.assert_allclose(found, best, atol=1e-5)
 
 
+def test_a_model_is_traced_once_however_often_it_is_evaluated(workdir: Path) -> None:
+    _, dataset, model, _ = restore_run(workdir)
+    asked = load_queries(dataset, "queries/test/window")
+    for count in range(1, 6):
+        rows = np.arange(count)
+        towers = Towers(model, dataset, split="test")
+        towers.scorer(asked.take(rows, asked.queries.take(rows)))
+    # For the first shape, and then for any.
+    assert model.embed_raw_users.experimental_get_tracing_count() == 2
+
+
 def test_an_earlier_checkpoint_can_be_asked_for(workdir: Path, tmp_path: Path) -> None:
     first, *_, last = steps_in(workdir / CHECKPOINTS)
     arguments = {"workdir": workdir, "protocols": (Protocol.WINDOW,)}

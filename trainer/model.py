@@ -140,6 +140,11 @@ class TwoTower(tfrs.Model):
         history = self.items(tf.maximum(tf.cast(history_item, tf.int64), 0))
         return self._user_vectors(looked_up, history, history_item != PAD_ITEM, training=False)
 
+    @tf.function(reduce_retracing=True)  # once a model: each evaluation asks some hundred queries
+    def embed_raw_users(self, raw: Mapping[str, tf.Tensor], history_item: tf.Tensor) -> tf.Tensor:
+        """Unit vectors of users by the raw columns of N requests: see `look_up`, `embed_users`."""
+        return self.embed_users(self.look_up(raw), history_item)
+
     def embed_items(self, item: tf.Tensor, day: tf.Tensor) -> tf.Tensor:
         """Unit vectors of items as of the start of a day: int64 [N] twice to float32 [N, dim]."""
         return self.item_tower(tf.concat([self.items(item), self.items.daily(item, day)], -1))

@@ -57,18 +57,14 @@ class Towers:
         """
         splits = dataset.manifest.splits
         start = splits.test_time if split == "test" else splits.validation_time
-        self._spec = dataset.spec
-        self._embed = tf.function(
-            lambda rows, history: model.embed_users(model.look_up(rows), history),
-            reduce_retracing=True,
-        )
+        self._spec, self._model = dataset.spec, model
         self.item_vectors = model.embed_catalog(dataset.catalog.size, day=start // SECONDS_PER_DAY)
 
     def scorer(self, asked: AskedQueries) -> Scorer:
         """See `Recommender`."""
         assert self.item_vectors is not None
         vectors = [
-            self._embed(rows, history).numpy()
+            self._model.embed_raw_users(rows, history).numpy()
             for rows, history in query_batches(asked, self._spec, _QUERIES_AT_ONCE)
         ]
         return DotProductScorer(
