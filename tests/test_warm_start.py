@@ -133,7 +133,7 @@ def test_a_history_that_fades_with_age_has_more_means_to_grow(
     earlier, later = (open_dataset(root, fading) for root in (dataset_dir, continued.root))
     source, grown = new_model(fading, earlier), new_model(fading, later)
     run = fading, earlier, source, 0
-    monkeypatch.setattr(warm_start, "restore_run", lambda workdir: run)
+    monkeypatch.setattr(warm_start, "restore_run", lambda workdir, *, flag: run)
     init_from(Path("run"), fading, later, grown)
     assert_equal_answers(source, earlier, grown, later)
 
