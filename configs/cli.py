@@ -1,5 +1,6 @@
 """How every StreamRec command starts, reports and ends."""
 
+import enum
 import json
 import re
 import sys
@@ -109,11 +110,23 @@ def _of_override(argv: list[str]) -> str | None:
     return next((each for each in found if each), None)
 
 
-def _refuse_arguments(argv: list[str]) -> None:
+class Arguments(enum.Enum):
+    """Which arguments that are no flags a command has a use for; all others are refused."""
+
+    NONE = "none"
+    AFTER_DASHES = "after --"
+    ANY = "any"
+
+
+def _refuse_arguments(arguments: list[str], *, wanted: Arguments) -> None:
     """Refuses what is no flag: most often the value of a boolean flag, after a space."""
-    if len(argv) == 1:
+    given = sys.argv
+    if wanted is Arguments.AFTER_DASHES and "--" in given:
+        after = len(given) - given.index("--") - 1
+        arguments = arguments[: len(arguments) - after]
+    if wanted is Arguments.ANY or not arguments:
         return
-    found, given = argv[1], sys.argv
+    found = arguments[0]
     before = given[given.index(found) - 1].lstrip("-") if found in given else ""
     hint = ""
     if before in flags.FLAGS and flags.FLAGS[before].boolean:
@@ -122,7 +135,9 @@ def _refuse_arguments(argv: list[str]) -> None:
 
 
 def run_app(
-    main: Callable[[list[str]], Mapping[str, Any] | None], *, positionals: bool = False
+    main: Callable[[list[str]], Mapping[str, Any] | None],
+    *,
+    arguments: Arguments = Arguments.NONE,
 ) -> None:
     """Parses flags, runs `main`, prints its result.
 
@@ -132,14 +147,13 @@ def run_app(
     Args:
         main: gets the arguments that are no flags, program name first; what it returns, if
             anything, is printed by `print_result`.
-        positionals: whether it has a use for such arguments; otherwise they are refused.
+        arguments: which of such arguments it has a use for.
     """
 
     def guarded(argv: list[str]) -> int:
         logging.set_verbosity(logging.WARNING)
         try:
-            if not positionals:
-                _refuse_arguments(argv)
+            _refuse_arguments(argv[1:], wanted=arguments)
             result = main(argv)
         except UserError as error:
             return _fail(str(error))

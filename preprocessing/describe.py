@@ -13,7 +13,7 @@ from absl import flags
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from configs.cli import console, define_config, run_app
+from configs.cli import Arguments, console, define_config, run_app
 from configs.errors import UserError
 from configs.schema import Describe
 from preprocessing import manifest as manifests
@@ -121,4 +121,4 @@ if __name__ == "__main__":
             display=console(),
         )
 
-    run_app(_main, positionals=True)
+    run_app(_main, arguments=Arguments.ANY)

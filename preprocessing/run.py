@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import flags
 
-from configs.cli import console, define_config, run_app
+from configs.cli import Arguments, console, define_config, run_app
 
 _CONFIG = define_config()
 _TABLE = "file, directory or glob of .parquet, .jsonl or .jsonl.gz"
@@ -45,4 +45,4 @@ def main(argv: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_app(main, positionals=True)  # Beam's options, after --
+    run_app(main, arguments=Arguments.AFTER_DASHES)

@@ -49,9 +49,14 @@ def test_a_typo_in_config_or_flags(flag: str, expected: str, tmp_path: Path) -> 
         ),
         (
             "trainer.task",
-            ("--config.train.jit_compile", "false", "--dataset=nowhere", "--workdir=nowhere"),
+            ("--config.train.jit_compile", "false", "--dataset=nowhere"),
             "found 'false', expected flags only; a boolean flag is "
             "--config.train.jit_compile or --noconfig.train.jit_compile",
+        ),
+        (
+            "preprocessing.run",
+            ("--events=x", "--videos=x", "--config.data.repeats", "false", "--", "--streaming"),
+            "found 'false', expected flags only; a boolean flag is --config.data.repeats or --no",
         ),
         ("preprocessing.simulate", ("extra",), "found 'extra', expected flags only"),
         ("preprocessing.describe", ("one", "two"), "DATASET: found ['one', 'two'], expected one"),
@@ -62,8 +67,9 @@ def test_an_argument_that_is_no_flag(
     module: str, flags: tuple[str, ...], expected: str, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
-    more = {"serving.publish": "--candidate", "preprocessing.simulate": "--output"}
-    said = refuse(module, *flags, *([f"{more[module]}={output}"] if module in more else ()))
+    places = {"serving.publish": "--candidate", "trainer.task": "--workdir"}
+    place = [] if module.endswith("describe") else [f"{places.get(module, '--output')}={output}"]
+    said = refuse(module, *place, *flags)
     assert said.startswith(f"error: {expected}")
     assert not output.exists()
 
