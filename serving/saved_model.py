@@ -51,7 +51,8 @@ class Signature:
         output_names: sorted.
         output_dtypes: `DataType` of each output.
         run: takes an array for each input, in order, and returns one for each output, in order;
-            strings as object arrays of bytes. Safe to call from several threads.
+            strings as object arrays of bytes. Safe to call from several threads. It raises what an
+            op raised, a `tf.errors.OpError`.
     """
 
     input_names: tuple[str, ...]
@@ -123,7 +124,10 @@ class SavedModel:
         fetch = self._session._make_callable_from_options(options)
 
         def run(*arrays: np.ndarray) -> list[np.ndarray]:
-            values = fetch(*arrays)
+            try:
+                values = fetch(*arrays)
+            except UnicodeDecodeError as error:
+                raise _quoting(error.object) from None
             return [values[position] for position in positions]
 
         return Signature(
@@ -142,6 +146,16 @@ class SavedModel:
         self._session = None
         self.signatures = {}
         gc.collect()  # A tf.Graph holds cycles, and with them the C++ graph and its constants.
+
+
+def _quoting(message: bytes) -> tf.errors.OpError:
+    """The error of an op whose message quotes bytes of the request that are not UTF-8.
+
+    TensorFlow cannot make a Python error of such a message, and its code is lost with it. Only a
+    complaint about the request quotes the request.
+    """
+    told = message.decode(errors="backslashreplace")
+    return tf.errors.InvalidArgumentError(None, None, told)
 
 
 def _is_servable(definition: Any) -> bool:

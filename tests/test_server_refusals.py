@@ -206,6 +206,16 @@ def test_what_an_op_refuses_is_an_invalid_argument(
     assert "internal error" not in text
 
 
+def test_a_refusal_may_quote_bytes_that_are_not_utf8(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = predict_request({"item_id": [b"\xff\xfe"]}, signature="similar_items")
+    code, text = refusal(client.predict, request)
+    assert code is INVALID_ARGUMENT
+    assert "unknown items:" in text and r"\xff\xfe" in text
+    assert caplog.text == ""
+
+
 REFUSED_METADATA = {
     "no spec": (
         get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"]),

@@ -54,6 +54,12 @@ def test_rows_and_columns_answer_as_grpc_does(live: tuple[Server, Client]) -> No
     )
 
 
+def test_half_of_a_surrogate_pair_is_an_unknown_id(live: tuple[Server, Client]) -> None:
+    body = {"signature_name": "similar_items", "inputs": {"item_id": ["\ud800"]}}
+    status, answer = ask(live[0], "POST", PREDICT, body)
+    assert status == 400 and "unknown items:" in answer["error"]
+
+
 def test_a_signature_with_one_input_takes_plain_values(live: tuple[Server, Client]) -> None:
     coded = {"b64": base64.b64encode(b"u2").decode()}
     body = {"signature_name": "embed_user", "instances": ["u1", coded]}

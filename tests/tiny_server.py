@@ -70,6 +70,12 @@ class Recommender(tf.Module):
     def excluding(self, exclude_item_id: Any) -> dict[str, Any]:
         return {"count": tf.reduce_sum(tf.cast(exclude_item_id != b"", tf.int64), axis=1)}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "item_id")])
+    def similar_items(self, item_id: Any) -> dict[str, Any]:
+        known = tf.reduce_all(tf.reduce_any(item_id[:, tf.newaxis] == self.items, axis=1))
+        with tf.control_dependencies([tf.debugging.Assert(known, ["unknown items:", item_id])]):
+            return {"item_id": tf.identity(item_id)}
+
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.int64, "x"), tf.TensorSpec([], tf.int64, "y")]
     )
@@ -83,6 +89,7 @@ def save(directory: Path, version: int, *, ballast_mib: int = 0) -> Path:
         "serving_default": module.recommend,
         "embed_user": module.embed_user,
         "excluding": module.excluding,
+        "similar_items": module.similar_items,
         "with_default": module.with_default,
     }
     tf.saved_model.save(module, str(directory), signatures=signatures)
