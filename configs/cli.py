@@ -24,10 +24,14 @@ _JSON = flags.DEFINE_bool("json", False, "Print nothing but the final JSON line.
 
 
 def console() -> Console:
-    """The console for tables and progress; silent under `--json`."""
+    """The console for tables and progress; silent under `--json`.
+
+    Text is shown as it is: a title or a path may hold what rich would read as markup or an emoji.
+    """
     quiet = bool(_JSON.value)
     # A file or pipe has no width of its own; a table cut to 80 columns would lose its figures.
-    return Console(quiet=quiet, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
+    width = None if sys.stdout.isatty() else _WIDTH_OF_FILES
+    return Console(quiet=quiet, width=width, markup=False, emoji=False)
 
 
 def print_result(result: Mapping[str, Any]) -> None:

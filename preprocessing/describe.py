@@ -65,7 +65,7 @@ def _read(
     found: Sequence[tuple[Path, Manifest]], config: Describe, display: Console
 ) -> list[Description]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("rows"),

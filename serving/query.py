@@ -1,5 +1,6 @@
 """`python -m serving.query`: asks a running model what to show a user, and shows it."""
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from absl import flags
 from rich.table import Table
 
 from configs.cli import console, run_app
+from configs.errors import UserError
 from preprocessing import manifest as manifests
 from preprocessing.features import FeatureSpec
 from serving.requests import (
@@ -33,7 +35,11 @@ _USER_ID = flags.DEFINE_string(
 )
 _K = flags.DEFINE_integer("k", 10, "How many recommendations to show.", lower_bound=1)
 _TIMESTAMP = flags.DEFINE_integer(
-    "timestamp", None, "Time of the request, UTC seconds; the dataset's end without it."
+    "timestamp",
+    None,
+    "Time of the request, UTC seconds; the dataset's end without it.",
+    lower_bound=0,
+    upper_bound=2**63 - 1,  # The request's is an int64.
 )
 _TIMEOUT_S = flags.DEFINE_float("timeout_s", 10.0, "How long to wait for the answer.")
 _TLS = (
@@ -52,6 +58,9 @@ _TITLE_WIDTH = 32
 def main(argv: list[str]) -> dict[str, Any]:
     """Asks, prints a table, and returns the list."""
     del argv
+    timeout_s = _TIMEOUT_S.value
+    if not 0 < timeout_s < math.inf:
+        raise UserError(f"--timeout_s: found {timeout_s}, expected a time in seconds, above 0")
     files = {flag.name: Path(flag.value) if flag.value else None for flag in _TLS}
     credentials = client_credentials(**files)
     root = Path(_DATASET.value)
@@ -65,9 +74,7 @@ def main(argv: list[str]) -> dict[str, Any]:
 
     from serving.client import Client  # Only now: TensorFlow, which its stubs need, takes seconds.
 
-    client = Client(
-        _SERVER.value, _MODEL_NAME.value, timeout_s=_TIMEOUT_S.value, credentials=credentials
-    )
+    client = Client(_SERVER.value, _MODEL_NAME.value, timeout_s=timeout_s, credentials=credentials)
     note = compare_datasets(root, manifest, client.fingerprints())
     client.predict(request)  # the first call is slower than those after it
     begin = time.perf_counter()
@@ -77,7 +84,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     items = [v.decode() for v in outputs["item_id"][0][: _K.value] if v]
     scores = outputs["score"][0][: len(items)].tolist()
     titles = load_titles(root, manifest)
-    console().print(_table(spec, states, items, scores, titles, elapsed_ms))
+    console().print(table_of(spec, states, items, scores, titles, elapsed_ms))
     if note:
         print(f"warning: {note}", file=sys.stderr)
     return {
@@ -89,7 +96,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     }
 
 
-def _table(
+def table_of(
     spec: FeatureSpec,
     states: UserStates,
     items: Sequence[str],

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from trainer.evaluation import MODEL
 
@@ -30,9 +31,8 @@ def print_tables(
             cells = []
             for name in names:
                 cell = f"{values[name]:.4f}" if name in values else ""
-                if values.get(name) == best[name]:
-                    cell = f"[bold]{cell}[/bold]"
-                cells.append(cell + verdict(found, model, name))
+                style = "bold" if values.get(name) == best[name] else ""
+                cells.append(Text.assemble((cell, style), verdict(found, model, name)))
             table.add_row(model, *cells)
         console.print(table)
 

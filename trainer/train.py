@@ -14,6 +14,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from configs.errors import UserError
 from configs.schema import Config
@@ -132,7 +133,7 @@ def train_and_evaluate(
             writes=chief,
         )
         resumed = checkpoints.restore_newest(
-            warn=lambda text: console.print(f"[bold red]warning:[/bold red] {text}")
+            warn=lambda text: console.print(Text.assemble(("warning:", "bold red"), " ", text))
         )
         if resumed is not None:
             console.print(f"resumed from {checkpoints.last_good}")

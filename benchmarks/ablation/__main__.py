@@ -23,6 +23,7 @@ from typing import Any
 
 from absl import flags
 from rich.console import Console
+from rich.text import Text
 
 from benchmarks.ablation.report import budget, claims, markdown, write_outcome
 from benchmarks.ablation.results import Outcome, follows, table
@@ -52,8 +53,11 @@ def run_study(
     for seed in range(seeds):
         for place, (name, setting) in enumerate(study.settings.items(), 1):
             out.print(
-                f"[bold]{study.name}[/bold] {row.value}: {name} ({place} of "
-                f"{len(study.settings)}), seed {seed + 1} of {seeds}"
+                Text.assemble(
+                    (study.name, "bold"),
+                    f" {row.value}: {name} ({place} of {len(study.settings)}), "
+                    f"seed {seed + 1} of {seeds}",
+                )
             )
             runs[name].append(train_once(run, config, setting=setting, seed=seed, out=out))
     manifest = manifests.read(run.dataset)
