@@ -111,9 +111,13 @@ def run_day(day_dir: Path, steps: Sequence[Step], *, console: Console) -> dict[s
         By step: `seconds`, `result`, and whether it was `resumed` from an earlier run.
 
     Raises:
-        UserError: another run of this day is at work, or a step failed.
+        UserError: nothing can be written there, another run of this day is at work, its state
+            cannot be read, or a step failed.
     """
-    (day_dir / "logs").mkdir(parents=True, exist_ok=True)
+    try:
+        (day_dir / "logs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--workdir: {day_dir} cannot be made: {error.strerror}") from None
     with _only_one(day_dir):
         state = _read_state(day_dir)
         summary: dict[str, Any] = {}
@@ -204,5 +208,13 @@ def _read_state(day_dir: Path) -> dict[str, Any]:
     path = day_dir / STATE
     if not path.exists():
         return {}
-    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: found no JSON: {error}; without it the day begins anew") from None
+    is_ours = isinstance(state, dict) and all(
+        isinstance(each, dict) and "command" in each for each in state.values()
+    )
+    if not is_ours:
+        raise UserError(f"{path}: found no state of a day's steps; without it the day begins anew")
     return state

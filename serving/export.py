@@ -7,11 +7,18 @@ from absl import flags
 
 from configs.cli import console, run_app
 from serving.exporter import Options, export
+from serving.version_dirs import LARGEST_VERSION
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "What trainer.task wrote.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Base path of the model's versions.", required=True)
 _DATASET = flags.DEFINE_string("dataset", None, "Instead of the dataset of the training run.")
-_VERSION = flags.DEFINE_integer("version", None, "Instead of the newest version plus one.")
+_VERSION = flags.DEFINE_integer(
+    "version",
+    None,
+    "Instead of the newest version plus one; above the newest.",
+    lower_bound=0,
+    upper_bound=LARGEST_VERSION,
+)
 _TWIN = flags.DEFINE_bool(
     "twin", False, "Also export a version without custom operations, below OUTPUT_twin."
 )

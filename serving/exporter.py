@@ -89,8 +89,8 @@ def export(
         The report, which is also written to `assets.extra/export.json` of the version.
 
     Raises:
-        UserError: no finished run, another dataset than it was trained on, or the gate refuses;
-            then the candidate is kept aside.
+        UserError: nothing can be written to `output`, no finished run, another dataset than it was
+            trained on, or the gate refuses; then the candidate is kept aside.
     """
     options = options or Options()
     if options.version is not None:
@@ -98,13 +98,13 @@ def export(
     if options.candidate is not None:
         candidate_of(output, options.candidate)
     only_errors()
-    console.print(f"restoring {workdir}")
-    config, dataset, model, step = restore_run(workdir, dataset_dir)
-    require_finished(workdir, step)
     with ExitStack() as stack:
         place = stack.enter_context(building(output))
         if options.twin:
             stack.enter_context(building(twin_of(output)))
+        console.print(f"restoring {workdir}")
+        config, dataset, model, step = restore_run(workdir, dataset_dir)
+        require_finished(workdir, step)
         exact = _build(place, config, dataset, model, step=step, options=options, console=console)
         if options.candidate is not None:
             kept = keep_as_candidate(place, options.candidate)

@@ -6,7 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.console import Console
 
 from configs.errors import UserError
 from configs.files import write_json
+from serving.version_dirs import LARGEST_VERSION, version_of
 
 REPORT = Path("assets.extra", "export.json")
 """What a version is, and what the gate found; below the version."""
@@ -22,10 +23,11 @@ _BUILDING, _CANDIDATE = ".building-", ".candidate-"
 
 
 def versions(base: Path) -> list[int]:
-    """Version numbers below a model's base path, ascending: directories named by an integer."""
+    """Version numbers below a model's base path, ascending: what directories' names stand for."""
     if not base.is_dir():
         return []
-    return sorted(int(p.name) for p in base.iterdir() if p.is_dir() and p.name.isdigit())
+    found = (version_of(path.name) for path in base.iterdir() if path.is_dir())
+    return sorted(version for version in found if version is not None)
 
 
 def version_dir_of(model: Path) -> Path:
@@ -34,12 +36,13 @@ def version_dir_of(model: Path) -> Path:
     Raises:
         UserError: there is none.
     """
-    if model.name.isdigit() and model.is_dir():
+    if version_of(model.name) is not None and model.is_dir():
         return model
-    found = [p for p in model.glob("*") if p.is_dir() and p.name.isdigit()]
-    if not found:
+    found = {version_of(path.name): path for path in model.glob("*") if path.is_dir()}
+    numbers = [version for version in found if version is not None]
+    if not numbers:
         raise UserError(f"--model={model}: found no version, expected a model's base path")
-    return max(found, key=lambda p: int(p.name))
+    return found[max(numbers)]
 
 
 def next_version(base: Path) -> int:
@@ -57,21 +60,39 @@ def twin_of(base: Path) -> Path:
 def building(base: Path) -> Iterator[Path]:
     """A hidden directory beside the versions, gone at the end unless it was given another name.
 
-    Leftovers of builds whose process is gone are swept first.
+    So is the base path, if it was made for a version that did not come. Leftovers of builds whose
+    process is gone are swept first.
+
+    Raises:
+        UserError: nothing can be written there.
     """
-    base.mkdir(parents=True, exist_ok=True)
-    for each in (base, twin_of(base)):
-        for left in each.glob(f"{_BUILDING}*"):
-            # In a new container a process may have the number of one that was killed in another.
-            process = int(left.name.removeprefix(_BUILDING))
-            if process == os.getpid() or not _alive(process):
-                shutil.rmtree(left)
     place = base / f"{_BUILDING}{os.getpid()}"
-    place.mkdir()
+    is_new = not base.exists()
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        for each in (base, twin_of(base)):
+            _sweep(each)
+        place.mkdir()
+    except OSError as error:
+        raise UserError(f"{base}: no version can be written there: {error.strerror}") from None
     try:
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):  # it holds the version that came
+                base.rmdir()
+
+
+def _sweep(base: Path) -> None:
+    """Deletes what builds left whose process is gone; another name is none of ours."""
+    for left in base.glob(f"{_BUILDING}*"):
+        process = left.name.removeprefix(_BUILDING)
+        if not (process.isascii() and process.isdecimal()):
+            continue
+        # In a new container a process may have the number of one that was killed in another.
+        if int(process) == os.getpid() or not _alive(int(process)):
+            shutil.rmtree(left)
 
 
 def with_twin(place: Path) -> list[Path]:
@@ -88,16 +109,18 @@ def read_report(version_dir: Path, *, needs: Collection[str] = ()) -> dict[str, 
         needs: what the report must say.
 
     Raises:
-        UserError: it has none, so it is none of ours; or it does not say what is needed, so it was
-            exported by a StreamRec before that was written.
+        UserError: it has none, so it is none of ours; it is no JSON object; or it does not say what
+            is needed, so it was exported by a StreamRec before that was written.
     """
     path = version_dir / REPORT
     if not path.exists():
         raise UserError(f"{version_dir}: found no {REPORT}, expected a version by serving.export")
     try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path}: found no JSON: {error}") from None
+    if not isinstance(report, dict):
+        raise UserError(f"{path}: found {type(report).__name__}, expected an object")
     if missing := [name for name in needs if name not in report]:
         raise UserError(
             f"{version_dir}: found no {', '.join(missing)} in its {REPORT}, which an earlier "
@@ -133,7 +156,7 @@ def require_candidate(path: Path) -> None:
     Raises:
         UserError: it is not.
     """
-    if not path.is_dir() or path.name.isdigit():
+    if not path.is_dir() or version_of(path.name) is not None:
         found = "a version that is visible" if path.is_dir() else "nothing"
         raise UserError(
             f"--candidate={path}: found {found}, expected what serving.export --candidate left"
@@ -162,9 +185,7 @@ def publish(place: Path, *, version: int | None = None, force: bool = False) -> 
         return read_report(base / str(done))
     require_candidate(place)
     report = read_report(place, needs=["beside"])
-    gate = report.get("gate")
-    if gate is None:
-        raise UserError(f"--candidate={place}: the gate has not seen it, run serving.gate first")
+    gate = _word_of_the_gate(place, report)
     if gate["problems"] and not force:
         raise UserError(
             f"--candidate={place}: the gate refused it: {gate['problems'][0]}; --force publishes "
@@ -190,14 +211,32 @@ def publish(place: Path, *, version: int | None = None, force: bool = False) -> 
     return report
 
 
+def _word_of_the_gate(place: Path, report: Mapping[str, Any]) -> dict[str, Any]:
+    gate = report.get("gate")
+    if gate is None:
+        raise UserError(f"--candidate={place}: the gate has not seen it, run serving.gate first")
+    if not isinstance(gate, dict) or not isinstance(gate.get("problems"), list):
+        raise UserError(
+            f"{place / REPORT}: gate: found {gate!r}, expected what serving.gate writes; run it"
+        )
+    return gate
+
+
 def require_new(base: Path, version: int) -> None:
-    """Checks that a version can still be made.
+    """Checks that a version can still be made, and that servers would take it for the newest.
 
     Raises:
-        UserError: it is there already.
+        UserError: it cannot, or they would not.
     """
+    live = newest(base)
+    lowest = 0 if live is None else live + 1
+    if not lowest <= version <= LARGEST_VERSION:
+        besides = "" if live is None else f": in {base} the newest is {live}"
+        raise UserError(
+            f"--version={version}: expected one of {lowest} to {LARGEST_VERSION}{besides}"
+        )
     if (target := base / str(version)).exists():
-        raise UserError(f"--version: found {target} already there, expected a new version")
+        raise UserError(f"--version={version}: found {target}, expected nothing there")
 
 
 def published(base: Path, report: dict[str, Any], console: Console) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from serving.metrics import CONTENT_TYPE, Metrics
 from serving.model_service import ModelService
 from serving.prediction_service import PredictionService
 from serving.request_errors import RequestError, refusal_of
+from serving.version_dirs import LARGEST_VERSION
 
 _OF_MODEL = r"(?:(?:/versions/(?P<version>\d+))|(?:/labels/(?P<label>[^/:]+)))?"
 _POST = re.compile(
@@ -26,7 +27,6 @@ _GET = re.compile(
 )
 _METRICS_PATH = "/monitoring/prometheus/metrics"
 _JSON = "application/json"
-_LARGEST_VERSION = 2**63 - 1
 
 _HTTP_STATUS = {
     grpc.StatusCode.CANCELLED: 499,
@@ -120,7 +120,7 @@ def _spec(matched: re.Match[str]) -> model_pb2.ModelSpec:
     if matched["version"]:
         # A number of 4,300 digits or more is a ValueError; none above 19 fits anyway.
         digits = matched["version"].lstrip("0") or "0"
-        if len(digits) > 19 or int(digits) > _LARGEST_VERSION:
+        if len(digits) > 19 or int(digits) > LARGEST_VERSION:
             raise RequestError(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"Failed to convert version: {matched['version']} to numeric.",

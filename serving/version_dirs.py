@@ -8,15 +8,28 @@ from pathlib import Path
 
 from configs.errors import UserError
 
-_LARGEST_VERSION = 2**63 - 1  # ModelSpec.version is an int64.
+LARGEST_VERSION = 2**63 - 1
+"""`ModelSpec.version` is an int64."""
+
+
+def version_of(name: str) -> int | None:
+    """The version that a directory's name stands for; None if it stands for none.
+
+    A version's name is a non-negative decimal integer that fits an int64; leading zeros do not
+    count.
+    """
+    if not (name.isascii() and name.isdecimal()):
+        return None
+    version = int(name)
+    return version if version <= LARGEST_VERSION else None
 
 
 def find_versions(base_path: Path, *, only: int | None = None) -> dict[int, Path]:
     """The servable version directories under `base_path`, newest first; or `only` one of them.
 
-    A version's name is a non-negative decimal integer that fits an int64; leading zeros do not
-    count. Hidden and other names are ignored, and so is a directory that lacks `saved_model.pb`
-    or `variables/`, as one that is still being copied does. A missing base path has none.
+    Names that stand for no version (`version_of`) are ignored, and so is a directory that lacks
+    `saved_model.pb` or `variables/`, as one that is still being copied does. A missing base path
+    has none.
     """
     try:
         children = sorted(base_path.iterdir())
@@ -24,14 +37,14 @@ def find_versions(base_path: Path, *, only: int | None = None) -> dict[int, Path
         return {}
     versions: dict[int, Path] = {}
     for child in children:
-        if not (child.name.isascii() and child.name.isdecimal()):
+        version = version_of(child.name)
+        if version is None:
             continue
         # Of os.path, because these answer False where a directory may not be read.
         is_complete = os.path.isfile(child / "saved_model.pb") and os.path.isdir(
             child / "variables"
         )
-        version = int(child.name)
-        if is_complete and version <= _LARGEST_VERSION and only in (None, version):
+        if is_complete and only in (None, version):
             versions.setdefault(version, child)
     return dict(sorted(versions.items(), reverse=True))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from serving.day import Step, run_day, steps_of_day
+from serving.day import STATE, Step, run_day, steps_of_day
 from tests.commands import ROOT
 from tests.quiet import QUIET
 from tests.waiting import wait_until
@@ -72,6 +72,25 @@ def test_two_runs_of_a_day_do_not_meet(commands: Path) -> None:
             run_day(day, steps(commands), console=QUIET)
 
 
+@pytest.mark.parametrize("state", ["", "{", "[]", '{"a": 1}'])
+def test_a_state_that_cannot_be_read_is_one_line(state: str, commands: Path) -> None:
+    day = commands / "day"
+    run_day(day, steps(commands)[:1], console=QUIET)
+    (day / STATE).write_text(state)
+    with pytest.raises(UserError, match=f"{day / STATE}: found no .*; without it the day begins"):
+        run_day(day, steps(commands), console=QUIET)
+    (day / STATE).unlink()
+    run_day(day, steps(commands), console=QUIET)
+    assert ran(commands) == "aabc"
+
+
+def test_where_no_day_can_be_written_is_one_line(commands: Path) -> None:
+    (commands / "file").touch()
+    for day in (Path("/proc/x/day"), commands / "file" / "day"):
+        with pytest.raises(UserError, match=f"--workdir: {day} cannot be made: "):
+            run_day(day, steps(commands), console=QUIET)
+
+
 def test_killed_amid_a_step_the_step_dies_too_and_the_next_run_goes_on(commands: Path) -> None:
     (commands / "waits.py").write_text(
         "import sys, pathlib, os, time\n"
@@ -82,7 +101,7 @@ def test_killed_amid_a_step_the_step_dies_too_and_the_next_run_goes_on(commands:
     )
     day = commands / "day"
     run = (
-        "from pathlib import Path; from serving.day import Step, run_day\n"
+        "from pathlib import Path; from serving.day import STATE, Step, run_day\n"
         "from tests.quiet import QUIET; from tests.test_day import steps\n"
         f"root = Path({str(commands)!r})\n"
         "waits = Step(name='w', command=['waits', str(root)], needs=[root / 'made-w'])\n"

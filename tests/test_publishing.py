@@ -47,12 +47,17 @@ def test_what_is_built_is_hidden_and_gone_if_it_fails(tmp_path: Path) -> None:
         (place / "half").write_text("written")
         assert versions(base) == []
         raise RuntimeError
+    assert not base.exists()
+    base.mkdir()
+    with pytest.raises(RuntimeError), building(base):
+        raise RuntimeError
     assert list(base.iterdir()) == []
 
 
 def test_versions_are_directories_named_by_integers(tmp_path: Path) -> None:
     assert versions(tmp_path / "none") == [] and next_version(tmp_path) == 1
-    for name in ("notes", "0009", "7", ".candidate-8"):
+    # The last two are beyond int64, and a digit that is no number: no server sees them.
+    for name in ("notes", "0009", "7", ".candidate-8", "9" * 19, "\u00b2"):
         (tmp_path / name).mkdir()
     (tmp_path / "11").write_text("a file")
     assert versions(tmp_path) == [7, 9] and next_version(tmp_path) == 10
@@ -141,11 +146,60 @@ def test_a_version_that_is_there_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "3" / "assets.extra").mkdir(parents=True)
     (tmp_path / "3" / REPORT).write_text("{}")
     candidate = a_candidate(tmp_path, "a", beside=3)
-    with pytest.raises(UserError, match="--version: found .*3 already there"):
+    with pytest.raises(
+        UserError, match="--version=3: expected one of 4 to 9223372036854775807: in"
+    ):
         publish(candidate, version=3)
+    (tmp_path / "5").write_text("a file")
+    with pytest.raises(UserError, match="--version=5: found .*/5, expected nothing there"):
+        publish(candidate, version=5)
     with pytest.raises(UserError, match="found a version that is visible"):
         publish(tmp_path / "3")
     assert candidate.is_dir() and versions(tmp_path) == [3]
+
+
+@pytest.mark.parametrize("version", [-5, 0, 6, 7, 2**63])
+def test_a_version_that_would_not_go_live_is_refused(version: int, tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    candidate = a_candidate(tmp_path, "a", beside=7)
+    with pytest.raises(UserError, match=f"--version={version}: expected one of 8 to .* is 7$"):
+        publish(candidate, version=version)
+    assert candidate.is_dir() and versions(tmp_path) == [7]
+
+
+def test_the_first_version_may_be_0_and_the_next_leave_numbers_out(tmp_path: Path) -> None:
+    assert publish(a_candidate(tmp_path, "a"), version=0)["version"] == 0
+    assert publish(a_candidate(tmp_path, "b", beside=0), version=2**63 - 1)["version"] == 2**63 - 1
+    with pytest.raises(UserError, match=f"--version={2**63}: expected one of"):
+        publish(a_candidate(tmp_path, "c", beside=2**63 - 1))
+
+
+def test_what_is_not_ours_beside_the_versions_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".building-foo").mkdir()
+    with building(tmp_path) as place:
+        assert place.is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == [".building-foo"]
+
+
+def test_where_nothing_can_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for base in (Path("/proc/q"), tmp_path / "file", tmp_path / "file" / "below"):
+        with (
+            pytest.raises(UserError, match=f"{base}: no version can be written there: "),
+            building(base),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("gate", [5, {}, {"problems": 5}, "passed"])
+def test_a_report_that_serving_gate_did_not_write_is_one_line(gate: Any, tmp_path: Path) -> None:
+    candidate = a_candidate(tmp_path, "a")
+    write_report(candidate, {"beside": None, "gate": gate})
+    with pytest.raises(
+        UserError, match=r"export\.json: gate: found .*, expected what serving\.gate"
+    ):
+        publish(candidate)
+    assert versions(tmp_path) == []
 
 
 def test_names_of_candidates_stay_below_the_base(tmp_path: Path) -> None:
