@@ -5,7 +5,7 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,28 @@ def define_config() -> Callable[[], Config]:
         return loaded
 
     return config
+
+
+def config_arguments(argv: Sequence[str]) -> list[str]:
+    """Of a command line that absl has parsed, `--config` and its overrides, as written.
+
+    For commands that run others. A value may follow its flag as an argument of its own; it is
+    joined to it here.
+
+    Args:
+        argv: the arguments, less the program's name.
+    """
+    found = []
+    rest = iter(flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False))
+    for argument in rest:
+        name, equals, value = argument.lstrip("-").partition("=")
+        if not argument.startswith("-") or not name:
+            break  # absl reads no flags from here on
+        if not equals and name in flags.FLAGS and not flags.FLAGS[name].boolean:
+            equals, value = "=", next(rest)
+        if re.fullmatch(r"(no)?config(\..+)?", name):
+            found.append(f"--{name}{equals}{value}")
+    return found
 
 
 def _with_default_config(argv: list[str]) -> list[str]:

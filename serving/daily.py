@@ -1,16 +1,15 @@
 """`python -m serving.daily`: from a day's logs to a published version, for a scheduler to call."""
 
-import re
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from configs.cli import console, define_config, run_app
+from configs.cli import config_arguments, console, define_config, run_app
 from configs.errors import UserError
-from serving.day import print_summary, run_day, steps_of_day
+from serving.day import is_day, print_summary, run_day, steps_of_day
 
 _CONFIG = define_config()
 _EVENTS = flags.DEFINE_string("events", None, "Raw events, as preprocessing.run.", required=True)
@@ -27,16 +26,14 @@ def main(argv: list[str]) -> dict[str, Any]:
     del argv
     _CONFIG()  # a mistake in it is told now, not by the first step
     day = _DAY.value or datetime.now(UTC).date().isoformat()
-    try:
-        date.fromisoformat(day)
-    except ValueError:
-        raise UserError(f"--day: found {day!r}, expected YYYY-MM-DD") from None
+    if not is_day(day):
+        raise UserError(f"--day: found {day!r}, expected YYYY-MM-DD")
     day_dir = Path(_WORKDIR.value) / day
     steps = steps_of_day(
         day_dir,
         Path(_OUTPUT.value),
         tables={"events": _EVENTS.value, "videos": _VIDEOS.value, "users": _USERS.value},
-        config_flags=[a for a in sys.argv[1:] if re.match(r"--?config(=|\.)", a)],
+        config_flags=config_arguments(sys.argv[1:]),
         export_flags=["--twin"] if _TWIN.value else [],
     )
     summary = run_day(day_dir, steps, console=console())

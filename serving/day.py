@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,14 @@ class Step:
     command: Sequence[str]
     needs: Sequence[Path]
     until: str | None = None
+
+
+def is_day(name: str) -> bool:
+    """Whether a name is a date as YYYY-MM-DD; ISO 8601 knows others, such as 2023-W48-5."""
+    try:
+        return date.fromisoformat(name).isoformat() == name
+    except ValueError:
+        return False
 
 
 def steps_of_day(

@@ -15,7 +15,7 @@ import pytest
 
 from preprocessing.simulate import tables_in
 from serving.publishing import REPORT, twin_of, versions
-from tests.commands import ROOT
+from tests.commands import ROOT, said_by
 
 STEPS = ["preprocess", "train", "export", "gate", "publish"]
 
@@ -51,6 +51,37 @@ class Days:
                 assert process.poll() is None, "ended before it could be killed"
                 time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
+
+
+HANDS_ON = """
+import sys
+from absl import flags
+from configs.cli import config_arguments, define_config
+config = define_config()
+flags.DEFINE_string("events", "", "")
+flags.FLAGS(sys.argv)
+for argument in config_arguments(sys.argv[1:]):
+    print(argument)
+print(config().train.epochs, config().data.repeats, config().data.form.value)
+"""
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "--config=configs/smoke.py --config.train.epochs=7 --config.data.repeats=true",
+        "--config configs/smoke.py --config.train.epochs 7 --config.data.repeats",
+        "-config configs/smoke.py --events --config --config.train.epochs=7 --config.data.repeats",
+    ],
+)
+def test_the_steps_get_the_config_however_it_is_spelled(given: str) -> None:
+    *handed_on, seen = said_by(HANDS_ON, *given.split(), "--config.data.form=row")
+    assert [flag.partition("=")[0].lstrip("-") for flag in handed_on] == [
+        *("config", "config.train.epochs", "config.data.repeats", "config.data.form")
+    ]
+    assert seen == "7 True row"
+    # What is handed on says the same, and so it does when it is handed on once more.
+    assert said_by(HANDS_ON, *handed_on) == [*handed_on, seen]
 
 
 @pytest.mark.slow

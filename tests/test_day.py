@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from serving.day import STATE, Step, run_day, steps_of_day
+from serving.day import STATE, Step, is_day, run_day, steps_of_day
 from tests.commands import ROOT
 from tests.quiet import QUIET
 from tests.waiting import wait_until
@@ -101,7 +101,7 @@ def test_killed_amid_a_step_the_step_dies_too_and_the_next_run_goes_on(commands:
     )
     day = commands / "day"
     run = (
-        "from pathlib import Path; from serving.day import STATE, Step, run_day\n"
+        "from pathlib import Path; from serving.day import STATE, Step, is_day, run_day\n"
         "from tests.quiet import QUIET; from tests.test_day import steps\n"
         f"root = Path({str(commands)!r})\n"
         "waits = Step(name='w', command=['waits', str(root)], needs=[root / 'made-w'])\n"
@@ -136,6 +136,11 @@ def test_what_a_later_step_takes_away_is_not_missed(commands: Path) -> None:
     (commands / "broken-b").unlink()
     run_day(commands / "day", chain, console=QUIET)
     assert ran(commands) == "abcb" + "abc"
+
+
+@pytest.mark.parametrize("name", ["2023-W48-5", "20231201", "2023-12-1", "2023-02-30", "today", ""])
+def test_a_day_has_one_name(name: str) -> None:
+    assert is_day("2023-12-01") and not is_day(name)
 
 
 def test_the_real_steps_hand_on_what_they_make(tmp_path: Path) -> None:
