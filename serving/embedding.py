@@ -73,12 +73,13 @@ def write_embeddings(
         console: for progress.
 
     Raises:
-        UserError: no such version or dataset, or the directory holds something else.
+        UserError: no such version or dataset, the directory holds something else or cannot be
+            written, or a vector is not finite. Nothing is written before version and dataset are
+            known to be sound.
     """
     if of is Of.USERS and dataset is None:
         raise UserError("--dataset: found none, expected the dataset whose users to embed")
     version = version_dir_of(model)
-    output.mkdir(parents=True, exist_ok=True)
     plan = {
         "model": str(version.resolve()),
         "fingerprints": _fingerprints(version),
@@ -93,6 +94,7 @@ def write_embeddings(
         id_column = USER_ID
     else:
         source, id_column = _Items(version), "item_id"
+    _write_plan(output, plan)
     count = source.count
     starts = range(0, count, rows_per_part)
     made = 0
@@ -116,19 +118,36 @@ def _fingerprints(version: Path) -> dict[str, Any]:
 
 
 def _require_same_plan(output: Path, plan: dict[str, Any]) -> None:
+    """Checks that a directory is new, empty, or was begun by the same command."""
     path = output / PLAN
-    if path.exists():
+    try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        for name, value in plan.items():
-            if before.get(name) != value:
-                raise UserError(
-                    f"--output={output}: found embeddings with {name} {before.get(name)!r}, "
-                    f"expected {value!r} or an empty directory"
-                )
-    elif any(output.iterdir()):
-        raise UserError(f"--output={output}: found other files there, expected an empty directory")
-    else:
-        write_json(path, plan)
+    except FileNotFoundError:
+        if output.is_dir() and any(output.iterdir()):
+            raise UserError(
+                f"--output={output}: found other files there, expected an empty directory"
+            ) from None
+        return
+    except OSError as error:
+        raise UserError(f"--output={output}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: found no JSON: {error}; expected an empty directory") from None
+    if not isinstance(before, dict):
+        raise UserError(f"{path}: found no plan, expected an empty directory")
+    for name, value in plan.items():
+        if before.get(name) != value:
+            raise UserError(
+                f"--output={output}: found embeddings with {name} {before.get(name)!r}, "
+                f"expected {value!r} or an empty directory"
+            )
+
+
+def _write_plan(output: Path, plan: dict[str, Any]) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / PLAN, plan)
+    except OSError as error:
+        raise UserError(f"--output={output}: cannot be written: {error.strerror}") from None
 
 
 class _Source(Protocol):
@@ -144,7 +163,7 @@ class _Users:
     """Users of a dataset, in the order of its files."""
 
     def __init__(self, version: Path, root: Path) -> None:
-        self._model = SavedModel(version)
+        self._version, self._model = version, SavedModel(version)
         manifest = manifests.read(root)
         self._spec = spec_of_dataset(manifest)
         signature = self._model.signatures["embed_user"]
@@ -160,7 +179,9 @@ class _Users:
 
     def part(self, start: int, stop: int) -> Part:
         states = self._states(start, stop)
-        return Part(ids=list(states.user_id), vectors=self._embed(states))
+        part = Part(ids=list(states.user_id), vectors=self._embed(states))
+        _require_finite(self._version, part, USER_ID)
+        return part
 
     def _states(self, start: int, stop: int) -> UserStates:
         table = self._users.take(pa.array(np.arange(start, stop)))
@@ -197,10 +218,21 @@ class _Items:
         self._ids = bundle.values[bundle.key("store", "video_id")][listed]
         self._vectors = vectors[listed[1:]]
         self.count, self.dim = self._vectors.shape
+        _require_finite(version, self.part(0, self.count), "item_id")
 
     def part(self, start: int, stop: int) -> Part:
         ids = [v.decode() for v in self._ids[start:stop]]
         return Part(ids=ids, vectors=self._vectors[start:stop])
+
+
+def _require_finite(version: Path, part: Part, id_column: str) -> None:
+    """Raises `UserError` naming the first id whose vector is not."""
+    bad = np.flatnonzero(~np.isfinite(part.vectors).all(axis=1))
+    if len(bad):
+        raise UserError(
+            f"--model={version}: found a vector that is not finite, of {id_column} "
+            f"{part.ids[bad[0]]!r}, expected none"
+        )
 
 
 def _write(path: Path, part: Part, id_column: str) -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.errors import UserError
-from serving.embedding import DONE, Of, write_embeddings
+from serving.bundle import Bundle
+from serving.embedding import DONE, PLAN, Of, write_embeddings
 from serving.offline import embed_requests
 from serving.requests import build_request, load_states
 from tests.quiet import QUIET
@@ -89,3 +91,65 @@ def test_users_need_a_dataset_and_the_output_a_place_of_its_own(
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="found other files there"):
         write(Of.ITEMS, tmp_path)
+
+
+def embed_items(model: Path, output: Path) -> dict[str, object]:
+    return write_embeddings(
+        model, output, of=Of.ITEMS, dataset=None, rows_per_part=150, console=QUIET
+    )
+
+
+def test_a_refusal_leaves_nothing_that_the_right_command_trips_over(
+    model_base_path: Path, dataset_dir: Path, tmp_path: Path
+) -> None:
+    def write(dataset: Path) -> dict[str, object]:
+        return write_embeddings(
+            model_base_path,
+            tmp_path / "users",
+            of=Of.USERS,
+            dataset=dataset,
+            rows_per_part=1_000,
+            console=QUIET,
+        )
+
+    with pytest.raises(UserError, match="nothing-there"):
+        write(tmp_path / "nothing-there")
+    assert not (tmp_path / "users").exists()
+    assert write(dataset_dir)["parts"] == 1
+
+
+def test_where_nothing_can_be_written_is_one_line(model_base_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for output in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/x")):
+        with pytest.raises(UserError, match=f"--output={output}: cannot be (read|written): "):
+            embed_items(model_base_path, output)
+    assert (tmp_path / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize("plan", ["", "{", "[]", b"\xff"])
+def test_a_broken_plan_is_one_line(
+    plan: str | bytes, model_base_path: Path, tmp_path: Path
+) -> None:
+    (tmp_path / PLAN).write_bytes(plan if isinstance(plan, bytes) else plan.encode())
+    with pytest.raises(
+        UserError, match=f"{tmp_path / PLAN}: found no .*, expected an empty|; expe"
+    ):
+        embed_items(model_base_path, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [PLAN]
+
+
+def test_a_vector_that_is_not_finite_is_never_written(
+    model_base_path: Path, tmp_path: Path
+) -> None:
+    version = tmp_path / "m" / "1"
+    shutil.copytree(model_base_path / "1", version)
+    bundle = Bundle(version)
+    key = bundle.key("searcher", "vectors")
+    vectors = bundle.values[key].copy()
+    vectors[200, 3] = np.nan
+    shutil.rmtree(version / "variables")
+    bundle.write(version, {key: vectors})
+    spoiled = bundle.values[bundle.key("store", "video_id")][201].decode()
+    with pytest.raises(UserError, match=f"not finite, of item_id '{spoiled}'"):
+        embed_items(version, tmp_path / "items")
+    assert not (tmp_path / "items").exists()
