@@ -18,8 +18,8 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from configs.errors import UserError
 from configs.schema import Config, DamagedFiles
@@ -109,7 +109,7 @@ def preprocess(
     total = manifest.counters["total"]
     warnings = [] if total["rows"]["test"] else [empty_test(config.data.split, manifest.splits)]
     for warning in warnings:
-        display.print(f"[bold red]warning:[/bold red] {escape(warning)}")
+        display.print(Text.assemble(("warning:", "bold red"), " ", warning))
     return {
         "dataset": str(output),
         "rows": total["rows"],

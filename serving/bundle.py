@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
+from configs.errors import UserError
+
 _PREFIX = Path("variables", "variables")
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
@@ -20,11 +22,19 @@ class Bundle:
     """All values of a version's checkpoint, by checkpoint key."""
 
     def __init__(self, version_dir: Path) -> None:
-        """Reads everything."""
-        reader = tf.train.load_checkpoint(str(version_dir / _PREFIX))
-        self.values: dict[str, Any] = {
-            key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()
-        }
+        """Reads everything.
+
+        Raises:
+            UserError: the checkpoint is missing or damaged.
+        """
+        try:
+            reader = tf.train.load_checkpoint(str(version_dir / _PREFIX))
+            self.values: dict[str, Any] = {
+                key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()
+            }
+        # TensorFlow's reader says some of what is wrong in Python's own errors.
+        except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
+            raise UserError(f"{version_dir / _PREFIX}: cannot be read: {error}") from None
         self._graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
             self.values[_OBJECT_GRAPH]
         )

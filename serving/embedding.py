@@ -21,6 +21,7 @@ from serving.bundle import Bundle
 from serving.publishing import read_report, version_dir_of
 from serving.requests import UserStates, build_request, spec_of_dataset
 from serving.saved_model import SavedModel
+from serving.versions import LoadError
 
 PLAN = "plan.json"
 DONE = "embeddings.json"
@@ -163,7 +164,10 @@ class _Users:
     """Users of a dataset, in the order of its files."""
 
     def __init__(self, version: Path, root: Path) -> None:
-        self._version, self._model = version, SavedModel(version)
+        try:
+            self._version, self._model = version, SavedModel(version)
+        except LoadError as error:
+            raise UserError(f"--model={version}: cannot be loaded: {error}") from None
         manifest = manifests.read(root)
         self._spec = spec_of_dataset(manifest)
         signature = self._model.signatures["embed_user"]

@@ -153,3 +153,23 @@ def test_a_vector_that_is_not_finite_is_never_written(
     with pytest.raises(UserError, match=f"not finite, of item_id '{spoiled}'"):
         embed_items(version, tmp_path / "items")
     assert not (tmp_path / "items").exists()
+
+
+@pytest.mark.parametrize("of", Of)
+def test_a_damaged_version_is_one_line(
+    of: Of, model_base_path: Path, dataset_dir: Path, tmp_path: Path
+) -> None:
+    version = tmp_path / "m" / "1"
+    shutil.copytree(model_base_path / "1", version)
+    (data,) = (version / "variables").glob("*.data-*")
+    data.write_bytes(data.read_bytes()[:1_000])
+    with pytest.raises(UserError, match=f"{version}.*: cannot be (read|loaded): "):
+        write_embeddings(
+            version,
+            tmp_path / "out",
+            of=of,
+            dataset=dataset_dir,
+            rows_per_part=9,
+            console=QUIET,
+        )
+    assert not (tmp_path / "out").exists()
