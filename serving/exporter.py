@@ -94,7 +94,8 @@ def export(
     """
     options = options or Options()
     if options.version is not None:
-        require_new(output, options.version)
+        for base in (output, twin_of(output)) if options.twin else (output,):
+            require_new(base, options.version)
     if options.candidate is not None:
         candidate_of(output, options.candidate)
     only_errors()

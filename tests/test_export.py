@@ -10,7 +10,7 @@ from tensorflow.python.tools import saved_model_utils
 from configs.errors import UserError
 from configs.schema import Config, Export, Index
 from serving.assembly import recent_positives
-from serving.exporter import export
+from serving.exporter import Options, export
 from serving.golden import MakeUp
 from serving.index import kind_for
 from serving.pareto import PARETO_JSON, PARETO_PLOT, pareto_front
@@ -155,6 +155,14 @@ def test_export_refuses_a_directory_without_a_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--workdir=.*: found no run\.json"):
         export(tmp_path, tmp_path / "models", console=QUIET)
     assert not (tmp_path / "models").exists()
+
+
+def test_a_version_must_be_the_newest_for_the_twin_too(tmp_path: Path) -> None:
+    """Said before any work is done, not when the version is to be published."""
+    (tmp_path / "models_twin" / "5").mkdir(parents=True)
+    options = Options(version=5, twin=True)
+    with pytest.raises(UserError, match="--version=5: expected one of 6 to .*models_twin the newe"):
+        export(tmp_path, tmp_path / "models", options=options, console=QUIET)
 
 
 def test_the_model_says_which_dataset_it_was_made_of(served: SavedModel, dataset: Dataset) -> None:
