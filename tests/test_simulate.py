@@ -320,5 +320,8 @@ def test_command_names_a_mistyped_parameter(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr == "error: --config: Field userz not found on ShortVideoSimulation\n"
+    names = "seed, users, videos, "
+    told = f"'userz', expected a name in config.simulation: {names}"
+    assert done.stderr.startswith(f"error: --config.simulation.userz: found {told}")
+    assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
