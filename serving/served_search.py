@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from configs.errors import UserError
 from serving.saved_model import SavedModel
 
 Run = Callable[..., list[np.ndarray]]
@@ -29,13 +30,22 @@ def served(owner: Any, functions: Mapping[str, Any]) -> Iterator[dict[str, Run]]
     Yields:
         By name, a call that takes arrays in the order of the inputs' names and returns them in
         the order of the outputs' names.
+
+    Raises:
+        UserError: they cannot be written there.
     """
     module = tf.Module()
     module.owner = owner
-    with tempfile.TemporaryDirectory() as directory:
-        options = tf.saved_model.SaveOptions(namespace_whitelist=["Scann"])
-        tf.saved_model.save(module, directory, signatures=dict(functions), options=options)
-        model = SavedModel(Path(directory))
+    options = tf.saved_model.SaveOptions(namespace_whitelist=["Scann"])
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            tf.saved_model.save(module, directory, signatures=dict(functions), options=options)
+            model = SavedModel(Path(directory))
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(
+            f"TMPDIR: found {tempfile.gettempdir()}, expected a directory with room for a copy of"
+            f" the index: {error}"
+        ) from error
     try:
         yield {name: model.signatures[name].run for name in functions}
     finally:

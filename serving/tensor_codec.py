@@ -36,6 +36,9 @@ _OTHER_REQUEST_TYPES = frozenset(
 )
 
 
+_SHORT = 64  # bytes of a shape: of eight dimensions or so
+
+
 class _ResponseField(NamedTuple):
     """Where a TensorProto keeps the values of a type, and the type they are kept as."""
 
@@ -74,13 +77,17 @@ def dtype_name(dtype: int) -> str:
 
 def shape_of(proto: tensor_pb2.TensorProto) -> tuple[int, ...]:
     """The shape that a TensorProto states; -1 where it leaves a dimension open."""
-    return _sizes(proto.tensor_shape.SerializeToString())
+    shape = proto.tensor_shape.SerializeToString()
+    # A client may state any; only what is short is worth its place in memory.
+    return _known_sizes(shape) if len(shape) <= _SHORT else _sizes(shape)
 
 
-@lru_cache(maxsize=1024)
 def _sizes(shape: bytes) -> tuple[int, ...]:
-    """The sizes of a TensorShapeProto: to ask each dimension takes three times as long."""
     return tuple(dim.size for dim in tensor_shape_pb2.TensorShapeProto.FromString(shape).dim)
+
+
+# To ask each dimension takes three times as long.
+_known_sizes = lru_cache(maxsize=1024)(_sizes)
 
 
 def decode_one_value(proto: tensor_pb2.TensorProto) -> np.ndarray | None:

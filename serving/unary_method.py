@@ -159,12 +159,14 @@ class UnaryMethod:
         with self._lock:
             self._active += 1
             is_full = self._max_concurrent is not None and self._active > self._max_concurrent
-        call = UnaryCall(self, event.call)
-        if is_full:
-            call.refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
-        else:
-            call.receive()
-        self._request_call()
+        try:
+            call = UnaryCall(self, event.call)
+            if is_full:
+                call.refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
+            else:
+                call.receive()
+        finally:
+            self._request_call()  # Last: this one's message comes the sooner.
 
     def _serve(self) -> None:
         is_busy = False

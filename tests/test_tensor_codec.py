@@ -7,12 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
+from serving import tensor_codec
 from serving.tensor_codec import (
     SERVABLE_DTYPES,
     decode_one_value,
     decode_tensor,
     dtype_name,
     encode_tensor,
+    shape_of,
 )
 
 VALUES = {
@@ -104,6 +106,16 @@ def test_decodes_strings_in_tensor_content() -> None:
         dtype=types_pb2.DT_STRING, tensor_content=b"\xac\x02" + b"x" * 300
     )
     assert decode_tensor(long).item() == b"x" * 300
+
+
+def test_long_shapes_are_not_kept() -> None:
+    proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT)
+    proto.tensor_shape.dim.add(size=7, name="x" * 1_000)
+    before = tensor_codec._known_sizes.cache_info().currsize
+    assert shape_of(proto) == (7,)
+    assert tensor_codec._known_sizes.cache_info().currsize == before
+    proto.tensor_shape.dim[0].name = ""
+    assert shape_of(proto) == (7,)
 
 
 @pytest.mark.parametrize("dtype", [0, types_pb2.DT_RESOURCE, types_pb2.DT_VARIANT, 101, 9999])

@@ -141,9 +141,17 @@ def _pools_other_windows(config: Config) -> None:
     config.features["history"].windows = (2,)
 
 
+def _names_features_in_another_order(config: Config) -> None:
+    config.features = dict(reversed(config.features.items()))
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
+        (
+            _names_features_in_another_order,
+            r"config\.features: found '\w+' where '\w+' is expected",
+        ),
         (_learns_faster, r"config\.train\.learning_rate: found 0\.001, expected 0\.002"),
         (_holds_wider_countries, r"config\.features\.country\.dim: found \d+, expected 7"),
         (_pools_other_windows, r"config\.features\.history\.windows: found \[.*\], expected \[2\]"),

@@ -15,14 +15,13 @@ import tensorflow as tf
 
 from configs.errors import UserError
 from configs.schema import Config
-from configs.serialization import to_dict
-from preprocessing.features import differences
 from trainer.catalog import Catalog
 from trainer.dataset import Dataset
 from trainer.encoders import Encoder
 from trainer.model import TwoTower
 from trainer.restore import restore_run
 from trainer.towers import Tower
+from trainer.workdir import model_differences
 
 Int64s = npt.NDArray[np.int64]
 
@@ -44,10 +43,8 @@ def init_from(run: Path, config: Config, dataset: Dataset, model: TwoTower) -> i
     """
     where = f"--init_from={run}"
     earlier_config, earlier, source, step = restore_run(run, flag="--init_from")
-    for part in ("features", "model"):
-        old, new = (to_dict(getattr(each, part)) for each in (earlier_config, config))
-        if found := differences(old, new, f"config.{part}"):
-            raise UserError(f"{where}: the run has another model: {found[0]}")
+    if found := model_differences(earlier_config, config, ("features", "model")):
+        raise UserError(f"{where}: the run has another model: {found[0]}")
     _require_continued(where, earlier, dataset)
 
     for old_table, new_table in zip(source.embedding_tables, model.embedding_tables, strict=True):

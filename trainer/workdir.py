@@ -1,6 +1,7 @@
 """The directory of a run: which run it belongs to, and how it ended."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from configs.errors import UserError
@@ -38,10 +39,7 @@ def require_own(work: Path, config: Config, dataset: Dataset) -> None:
     run = json.loads(path.read_text(encoding="utf-8"))
     theirs: Config = from_dict(Config, run["config"], kinds=KINDS)
     other = differences(spec_of(theirs).describe(), dataset.spec.describe(), "config")
-    for part in _PARTS:
-        old, new = (to_dict(getattr(each, part)) for each in (theirs, config))
-        other += differences(old, new, f"config.{part}")
-    if other:
+    if other := [*other, *model_differences(theirs, config, _PARTS)]:
         raise UserError(
             f"--workdir={work}: its run has another config: {other[0]}; expected a new workdir, "
             "or the same config to resume"
@@ -53,6 +51,27 @@ def require_own(work: Path, config: Config, dataset: Dataset) -> None:
                 f"--workdir={work}: its run has {name} {found}, the dataset has {expected}; "
                 "expected a new workdir for another dataset"
             )
+
+
+def model_differences(found: Config, expected: Config, parts: Sequence[str]) -> list[str]:
+    """Where two configs' models differ, one `path: found x, expected y` each.
+
+    Args:
+        found: of a run.
+        expected: for it.
+        parts: of the config, `features` among them. Their order counts: towers take what encoders
+            give in that order, and a checkpoint of another would be read without a word.
+    """
+    other = []
+    for part in parts:
+        old, new = (to_dict(getattr(each, part)) for each in (found, expected))
+        other += differences(old, new, f"config.{part}")
+    pairs = zip(found.features, expected.features, strict=False)
+    swapped = ((old, new) for old, new in pairs if old != new)
+    if not other and (first := next(swapped, None)):
+        old, new = first
+        other.append(f"config.features: found {old!r} where {new!r} is expected, in another order")
+    return other
 
 
 def claim(work: Path, config: Config, dataset: Dataset, *, total_steps: int) -> None:
