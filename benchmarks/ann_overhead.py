@@ -10,7 +10,7 @@ import tensorflow as tf
 from benchmarks.ann_curves import batches, one_core
 from benchmarks.ann_peers import WIDTH, FloatArray, pybind_scann
 from serving.served_search import served
-from serving.tuning import Tuned
+from serving.tuning import Tuned, search_as_tuned
 
 _CALLS = 200
 
@@ -22,14 +22,10 @@ def overhead(
     inputs = tf.TensorSpec([None, items.shape[1]], tf.float32, name="query")
 
     @tf.function(input_signature=[inputs])
-    def search(query: tf.Tensor) -> dict[str, tf.Tensor]:
-        rows, scores = tuned.searcher.search(query, WIDTH)
-        return {"rows": rows, "scores": scores}
-
-    @tf.function(input_signature=[inputs])
     def empty(query: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"rows": tf.cast(query[:, :WIDTH], tf.int32), "scores": query[:, :WIDTH]}
 
+    search = search_as_tuned(tuned.searcher, WIDTH)
     with served(tuned.searcher, {"search": search, "empty": empty}) as op:
         one, many = pybind_scann(
             items,

@@ -7,22 +7,16 @@ from absl import flags
 
 from configs.cli import console, run_app
 from serving.exporter import Options, export
-from serving.version_dirs import LARGEST_VERSION
+from serving.publish_flags import define_force, define_version
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "What trainer.task wrote.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Base path of the model's versions.", required=True)
 _DATASET = flags.DEFINE_string("dataset", None, "Instead of the dataset of the training run.")
-_VERSION = flags.DEFINE_integer(
-    "version",
-    None,
-    "Instead of the newest version plus one; above the newest.",
-    lower_bound=0,
-    upper_bound=LARGEST_VERSION,
-)
+_VERSION = define_version()
 _TWIN = flags.DEFINE_bool(
     "twin", False, "Also export a version without custom operations, below OUTPUT_twin."
 )
-_FORCE = flags.DEFINE_bool("force", False, "Publish a version that the gate refuses; it is logged.")
+_FORCE = define_force()
 _CANDIDATE = flags.DEFINE_string(
     "candidate", None, "Leave it under this name for serving.gate and serving.publish, hidden."
 )

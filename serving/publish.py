@@ -6,20 +6,14 @@ from typing import Any
 from absl import flags
 
 from configs.cli import console, run_app
+from serving.publish_flags import define_force, define_version
 from serving.publishing import publish, published
-from serving.version_dirs import LARGEST_VERSION
 
 _CANDIDATE = flags.DEFINE_string(
     "candidate", None, "What serving.gate passed, or a version it refused.", required=True
 )
-_VERSION = flags.DEFINE_integer(
-    "version",
-    None,
-    "Instead of the newest version plus one; above the newest.",
-    lower_bound=0,
-    upper_bound=LARGEST_VERSION,
-)
-_FORCE = flags.DEFINE_bool("force", False, "Publish what the gate refused; it is logged.")
+_VERSION = define_version()
+_FORCE = define_force()
 
 
 def main(argv: list[str]) -> dict[str, Any]:

@@ -12,7 +12,14 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from configs.schema import Export, Index
-from serving.index import ExactSearcher, ScannSearcher, kind_for, leaves_for, size_bytes
+from serving.index import (
+    ExactSearcher,
+    ScannSearcher,
+    Searcher,
+    kind_for,
+    leaves_for,
+    size_bytes,
+)
 from serving.served_search import served
 
 FloatArray = npt.NDArray[np.float32]
@@ -111,7 +118,7 @@ def build(items: FloatArray, queries: FloatArray, *, config: Export, width: int)
     measured = functools.partial(
         Tuning, kind=kind.value, num_items=len(items), width=width, num_queries=len(queries)
     )
-    exactly = _exactly(exact, width)
+    exactly = search_as_tuned(exact, width)
     if kind is Index.EXACT:
         with served(exact, {"search": exactly}) as calls:
             p50_ms, p99_ms = _latency(lambda query: calls["search"](query)[1], queries)
@@ -192,7 +199,13 @@ def search_function(searcher: ScannSearcher, width: int) -> Any:
     return search
 
 
-def _exactly(searcher: ExactSearcher, width: int) -> Any:
+def search_as_tuned(searcher: Searcher, width: int) -> Any:
+    """A `tf.function` of query float32 [B, dim], with the settings that the searcher has.
+
+    Returns:
+        It returns what `search_function`'s does.
+    """
+
     @tf.function(
         input_signature=[tf.TensorSpec([None, searcher.vectors.shape[1]], tf.float32, name="query")]
     )

@@ -7,23 +7,17 @@ from absl import flags
 
 from configs.cli import console, run_app
 from configs.errors import UserError
+from serving.publish_flags import define_force, define_version
 from serving.removed import read_ids
 from serving.updating import update
-from serving.version_dirs import LARGEST_VERSION
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Base path of a model, or one version of it.", required=True
 )
 _ADD = flags.DEFINE_string("add", None, "JSON Lines of videos to add.")
 _REMOVE = flags.DEFINE_string("remove", None, "Text file of video ids to remove, one a line.")
-_VERSION = flags.DEFINE_integer(
-    "version",
-    None,
-    "Instead of the newest version plus one; above the newest.",
-    lower_bound=0,
-    upper_bound=LARGEST_VERSION,
-)
-_FORCE = flags.DEFINE_bool("force", False, "Publish a version that the gate refuses; it is logged.")
+_VERSION = define_version()
+_FORCE = define_force()
 
 
 def main(argv: list[str]) -> dict[str, Any]:
