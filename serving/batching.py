@@ -139,6 +139,10 @@ class Batcher:
         while self.run_some():
             pass
 
+    def has_work(self) -> bool:
+        """Whether a request waits for a place."""
+        return bool(self._waiting)
+
     def waiting(self) -> int:
         """How many requests wait for a place."""
         with self._changed:

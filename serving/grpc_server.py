@@ -160,8 +160,11 @@ class Server:
             PREDICT_METHOD,
             prediction.predict,
             self._batcher.run_some,
+            self._batcher.has_work,
             # One more than run, so that there is always one that receives or refuses.
             threads=self._options.num_batch_threads + 1,
+            # Not where a run waits for more rows.
+            may_stay=not self._options.batch_timeout_ms,
             max_concurrent=self._options.max_concurrent_requests,
         )
         status = ModelService(

@@ -1,20 +1,19 @@
 """Requests that wait for a run: too many, too late, left by their client, or met by a stop."""
 
 import socket
-import threading
 from concurrent import futures
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from serving.batching import Batcher, Work, outcome_of
+from serving.batching import Batcher, Work
 from serving.grpc_server import serve
 from tests.tiny_server import (
     TIMEOUT_S,
     Client,
+    Held,
     options_of,
     predict_request,
     publish,
@@ -22,20 +21,6 @@ from tests.tiny_server import (
     serving,
 )
 from tests.waiting import wait_until
-
-
-class Held:
-    """Runs of the graph, none of which ends before it is released."""
-
-    def __init__(self) -> None:
-        self.runs: list[Work] = []
-        self.entered, self.released = threading.Event(), threading.Event()
-
-    def __call__(self, work: Work) -> Any:
-        self.runs.append(work)
-        self.entered.set()
-        assert self.released.wait(TIMEOUT_S)
-        return outcome_of(work)
 
 
 @pytest.fixture

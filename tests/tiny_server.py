@@ -3,6 +3,7 @@
 import http.client
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving.batching import Work, outcome_of
 from serving.grpc_server import Server, serve
 from serving.options import ServerOptions
 
@@ -205,3 +207,17 @@ def status_request(version: int | None = None, *, name: str = NAME, label: str =
     if label:
         request.model_spec.version_label = label
     return request
+
+
+class Held:
+    """Runs of the graph, none of which ends before it is released."""
+
+    def __init__(self) -> None:
+        self.runs: list[Work] = []
+        self.entered, self.released = threading.Event(), threading.Event()
+
+    def __call__(self, work: Work) -> Any:
+        self.runs.append(work)
+        self.entered.set()
+        assert self.released.wait(TIMEOUT_S)
+        return outcome_of(work)

@@ -1,0 +1,122 @@
+"""When the thread that receives works itself: only where calls come one at a time and are short."""
+
+import itertools
+from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving import lone_calls
+from serving.grpc_server import Server
+from serving.lone_calls import LoneCalls
+from tests.tiny_server import TIMEOUT_S, Client, Held, predict_request, publish, serving
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A second passes from one look to the next."""
+    clock = itertools.count(1.0)
+    monkeypatch.setattr(lone_calls.time, "perf_counter", lambda: next(clock))
+    return clock
+
+
+def _after(calls: int) -> LoneCalls:
+    found = LoneCalls()
+    for _ in range(calls):
+        found.on_call(0)
+        found.on_message(500)
+        found.on_done(0.0005)
+    return found
+
+
+@pytest.mark.usefixtures("clock")
+def test_likely_only_after_many() -> None:
+    assert [_after(n).are_likely for n in (0, 1, 31, 32, 500)] == [False] * 3 + [True] * 2
+
+
+@pytest.mark.usefixtures("clock")
+def test_now_and_then_another_changes_nothing_and_several_do() -> None:
+    found = _after(500)
+    for _ in range(20):
+        found.on_call(1)
+        assert found.are_likely
+        for _ in range(16):
+            found.on_call(0)
+    for _ in range(3):
+        found.on_call(1)
+    assert not found.are_likely
+
+
+@pytest.mark.usefixtures("clock")
+def test_long_ones_and_large_ones_are_not_short() -> None:
+    slow = _after(500)
+    for _ in range(3):
+        slow.on_done(0.1)
+    assert not slow.are_likely
+    large = _after(500)
+    large.on_message(1_000_000)
+    assert not large.are_likely
+
+
+def test_a_call_that_had_to_wait_was_not_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = _after(500)
+    monkeypatch.setattr(lone_calls.time, "perf_counter", lambda: 7.0)
+    found.on_done(0.0005)
+    for _ in range(3):
+        found.on_call(0)
+    assert not found.are_likely
+
+
+def _lone(server: Server, client: Client) -> None:
+    """Asks until the server takes it that the next call will be alone."""
+    assert server._predict is not None
+    for _ in range(5_000):
+        if server._predict.lone_calls.are_likely:
+            return
+        client.predict(predict_request())
+    pytest.fail("calls that were alone were not seen to be")
+
+
+def test_what_comes_while_a_lone_call_is_worked_on_is_answered_after_it(
+    tiny_models: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tiny_models[1], tmp_path, "1")
+    with (
+        serving(tmp_path, num_batch_threads=2) as (server, client),
+        futures.ThreadPoolExecutor(4) as pool,
+    ):
+        _lone(server, client)
+        held = Held()
+        with monkeypatch.context() as patch:
+            patch.setattr("serving.batching.outcome_of", held)
+            first = pool.submit(client.predict, predict_request())
+            assert held.entered.wait(TIMEOUT_S)
+            others = [pool.submit(client.predict, predict_request()) for _ in range(3)]
+            with pytest.raises(futures.TimeoutError):
+                others[0].result(timeout=0.2)
+            assert server.waiting == 0  # Not received: the thread that receives is in the run.
+            held.released.set()
+            answers = [one.result(timeout=TIMEOUT_S) for one in (first, *others)]
+        assert [answer.model_spec.version.value for answer in answers] == [1] * 4
+
+
+def test_where_runs_wait_for_rows_others_are_received_meanwhile(
+    tiny_models: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tiny_models[1], tmp_path, "1")
+    options = {"num_batch_threads": 1, "batch_timeout_ms": 0.01}
+    with serving(tmp_path, **options) as (server, client), futures.ThreadPoolExecutor(2) as pool:
+        _lone(server, client)
+        held = Held()
+        with monkeypatch.context() as patch:
+            patch.setattr("serving.batching.outcome_of", held)
+            first = pool.submit(client.predict, predict_request())
+            assert held.entered.wait(TIMEOUT_S)
+            second = pool.submit(client.predict, predict_request())
+            wait_until(lambda: server.waiting == 1)
+            held.released.set()
+            for one in (first, second):
+                assert one.result(timeout=TIMEOUT_S).model_spec.version.value == 1
