@@ -39,10 +39,11 @@ from configs.schema import Config, Model, Precision, Protocol
 _PRESETS = {"default": default.get_config, "movielens": lambda: movielens.get_config("loo")}
 _PARTS = ("step", "peer", "table", "until")
 _STEPS = 4  # of a round, and batches that are held for it
-# Of a round with input: what is read ahead in the others' turns, and what `fit` does once, are
+# Rows of a turn with input: what is read ahead in the others' turns, and what `fit` does once, are
 # little beside.
-_STREAMED_STEPS = 16
-_READ = 40  # batches of the input alone: many more than are made ahead
+_STREAMED_ROWS = 65_536
+_TUTORIAL_BATCH = 8_192  # https://www.tensorflow.org/recommenders/examples/basic_retrieval
+_READ_ROWS = 262_144  # of the input alone, or all there are: many more than are made ahead
 _LAST_ITEMS_HR = 0.266
 # The larger first, or a part of it would go where the smaller was made, and not be seen.
 _ROWS = {"10 M": 10_000_000, "100 k": 100_000}
@@ -174,35 +175,53 @@ def utilisation(config: Config, dataset: Any, rounds: int) -> dict[str, Any]:
 
 
 def beside_tfrs(config: Config, dataset: Any, rounds: int) -> dict[str, Any]:
-    """Rows a second of training, of a tutorial's, and of the input alone."""
+    """Rows a second of training, of a tutorial's, and of the input alone, by size of a batch."""
+    found = {}
+    for batch_size in (config.train.batch_size, _TUTORIAL_BATCH):
+        case = copy.deepcopy(config)
+        case.train.batch_size = batch_size
+        found[f"batches of {batch_size:,}"] = _beside_tfrs(case, dataset, rounds)
+    return found
+
+
+def _beside_tfrs(config: Config, dataset: Any, rounds: int) -> dict[str, Any]:
     from benchmarks.training_peer import tutorial
 
     in_batch = copy.deepcopy(config)
     in_batch.loss.uniform_negatives = 0
     ours, as_they = (Training(c, dataset).stream() for c in (config, in_batch))
-    alone = Training(config, dataset).batches(1).take(_READ)
+    batch_size = config.train.batch_size
+    steps = _STREAMED_ROWS // batch_size
+    read = min(_READ_ROWS, dataset.manifest.rows("train")) // batch_size
+    alone = Training(config, dataset).batches(1).take(read)
     with tempfile.TemporaryDirectory() as folder:
-        model, batches = tutorial(config, dataset, Path(folder), steps=_STREAMED_STEPS)
+        model, batches = tutorial(config, dataset, Path(folder), steps=steps)
+        rows = {
+            "streamrec": _STREAMED_ROWS,
+            "streamrec, in-batch negatives only": _STREAMED_ROWS,
+            "TFRS fit": _STREAMED_ROWS,
+            "input alone": read * batch_size,
+        }
         seconds = in_turn(
             {
-                "streamrec": lambda: ours(_STREAMED_STEPS),
-                "streamrec, in-batch negatives only": lambda: as_they(_STREAMED_STEPS),
+                "streamrec": lambda: ours(steps),
+                "streamrec, in-batch negatives only": lambda: as_they(steps),
                 "TFRS fit": lambda: model.fit(batches, epochs=1, verbose=0),
                 "input alone": lambda: [None for _ in alone],
             },
             rounds,
         )
-    batches_of = dict.fromkeys(seconds, _STREAMED_STEPS) | {"input alone": _READ}
     return {
         "rows a second": {
-            name: round(batches_of[name] * config.train.batch_size / float(np.median(each)))
-            for name, each in seconds.items()
+            name: round(rows[name] / float(np.median(each))) for name, each in seconds.items()
         },
         "streamrec over TFRS": over(seconds, "TFRS fit", "streamrec"),
         "streamrec over TFRS, both with in-batch negatives only": over(
             seconds, "TFRS fit", "streamrec, in-batch negatives only"
         ),
-        "input over training": over(seconds, "streamrec", "input alone", _READ / _STREAMED_STEPS),
+        "input over training": over(
+            seconds, "streamrec", "input alone", read * batch_size / _STREAMED_ROWS
+        ),
     }
 
 

@@ -17,12 +17,16 @@ def problem_of(config: Any, path: str, value: str) -> str | None:
         if holder is None:
             return f"--config.{path}: found none at {at}, expected --{at}=build before it"
         names = _names_in(holder)
+        if holder == {}:
+            return f"--config.{path}: found {name!r}, expected none below {at}, which is empty"
         if not names:
             return f"--config.{path}: found {name!r} below {at}, expected --{at}=VALUE"
         if name not in names:
             return f"--config.{path}: found {name!r}, expected a name in {at}: {', '.join(names)}"
         holder = holder[name] if isinstance(holder, dict) else getattr(holder, name)
         at = f"{at}.{name}"
+    if holder == {}:
+        return f"--{at}: found {value!r}, expected it to be filled in the config file: it is empty"
     if names := _names_in(holder):
         return f"--{at}: found {value!r}, expected a value of one of its parts: " + ", ".join(
             f"--{at}.{name}" for name in names

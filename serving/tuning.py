@@ -85,13 +85,13 @@ class Tuned:
     """An index, tuned.
 
     Attributes:
-        searcher: a `tf.Module` that is a `serving.index.Searcher`.
+        searcher: a `tf.Module`, too.
         chosen: its setting.
         tried: every setting that was measured, the chosen one among them.
         build_s: seconds that the index took to build, without the tuning.
     """
 
-    searcher: Any
+    searcher: Searcher
     chosen: Tuning
     tried: Sequence[Tuning]
     build_s: float
@@ -259,11 +259,3 @@ def _latency(search: Search, queries: FloatArray) -> tuple[float, float]:
         times.append(time.perf_counter() - begin)
     ordered = sorted(times[5:])
     return 1e3 * statistics.median(ordered), 1e3 * ordered[int(0.99 * len(ordered)) - 1]
-
-
-def mean_overlap(found: npt.NDArray[Any], truth: npt.NDArray[Any]) -> float:
-    """Mean share of each row of `truth` [q, width] that the same row of `found` holds."""
-    shares = [
-        len(np.intersect1d(f, t)) / len(t) for f, t in zip(found, truth, strict=True) if len(t)
-    ]
-    return float(np.mean(shares))

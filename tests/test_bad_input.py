@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from configs.errors import UserError
 from tests.commands import run_command
+from trainer.restore import restore_run
 
 
 def refuse(module: str, *flags: str) -> str:
@@ -98,6 +100,23 @@ def test_a_run_that_is_none(tmp_path: Path) -> None:
     said = refuse("serving.export", f"--workdir={tmp_path}", f"--output={models}")
     assert "--workdir" in said and "run.json" in said
     assert not models.exists()
+
+
+@pytest.mark.parametrize(
+    ("noted", "said_of_it"),
+    [
+        ("{", "found what trainer.task does not write"),
+        ("[1]", "found what trainer.task does not write"),
+        ("{}", "found what trainer.task does not write ('config')"),
+        ('{"config": {"nosuch": 1}}', "Config has no field 'nosuch'"),
+    ],
+)
+def test_a_run_whose_notes_are_damaged(tmp_path: Path, noted: str, said_of_it: str) -> None:
+    (tmp_path / "run.json").write_text(noted)
+    with pytest.raises(UserError) as refused:
+        restore_run(tmp_path)
+    said = str(refused.value)
+    assert said.startswith(f"--workdir={tmp_path}: run.json: ") and said_of_it in said
 
 
 def test_an_evaluation_of_nothing_or_of_two_things(tmp_path: Path) -> None:

@@ -22,6 +22,14 @@ from tests.commands import run_command
         ("simulation", "found '5', expected a value of one of its parts: --config.simulation."),
         ("features", "found '5', expected a value of one of its parts: --config.features.user_id"),
         ("data.split", "found '5', expected a value of one of its parts: --config.data.split.by, "),
+        (
+            "train.feature_dropout",
+            "found '5', expected it to be filled in the config file: it is empty",
+        ),
+        (
+            "train.feature_dropout.age",
+            "found 'age', expected none below config.train.feature_dropout, which is empty",
+        ),
     ],
 )
 def test_a_path_that_leads_nowhere_is_named(path: str, expected: str) -> None:

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from configs.errors import UserError
 from configs.schema import Distribution
 from tests.commands import run_command
 from tests.tiny_run import tiny_config
 from tests.two_replicas import STEPS
+from trainer.replicas import is_chief
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +42,28 @@ def test_what_replicas_cannot_do_is_refused(changes: dict[str, object], says: st
         setattr(config.loss if name == "symmetric" else config.train, name, value)
     with pytest.raises(UserError, match=says):
         config.validate()
+
+
+class _InCluster:
+    """Of a strategy, what tells who this process is."""
+
+    def __init__(self, jobs: dict[str, int], task_type: str, task_id: int) -> None:
+        spec = {job: [f"host{i}:2222" for i in range(n)] for job, n in jobs.items()}
+        self.cluster_resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec(spec), task_type=task_type, task_id=task_id
+        )
+
+
+@pytest.mark.parametrize("jobs", [{"worker": 2}, {"chief": 1, "worker": 2}])
+def test_one_process_of_a_cluster_writes(jobs: dict[str, int]) -> None:
+    writers = [
+        (job, task)
+        for job, number in jobs.items()
+        for task in range(number)
+        if is_chief(_InCluster(jobs, job, task))
+    ]
+    assert writers == [(next(iter(jobs)), 0)]
+
+
+def test_a_process_alone_writes() -> None:
+    assert is_chief(tf.distribute.get_strategy())

@@ -27,9 +27,15 @@ def make_strategy(distribution: Distribution) -> tf.distribute.Strategy:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes: the only one, or the cluster's first worker."""
+    """Whether this process is the one that writes.
+
+    The only one is, or else the cluster's chief, or where it names none its first worker.
+    """
     cluster = strategy.cluster_resolver
-    return cluster is None or not cluster.task_type or cluster.task_id == 0
+    if cluster is None or not cluster.task_type:
+        return True
+    chief = "chief" if "chief" in cluster.cluster_spec().jobs else "worker"
+    return (cluster.task_type, cluster.task_id) == (chief, 0)
 
 
 def require_whole_shares(strategy: tf.distribute.Strategy, batch_size: int) -> None:

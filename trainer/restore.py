@@ -1,20 +1,17 @@
 """A finished training run, opened again: for export and for evaluation."""
 
-import json
 from pathlib import Path
 
 import tensorflow as tf
 from absl import logging
 
 from configs.errors import UserError
-from configs.kinds import KINDS
 from configs.schema import Config
-from configs.serialization import from_dict
 from preprocessing import manifest as manifests
 from trainer.checkpoints import CHECKPOINTS, newest_readable, path_of, problem_of, steps_in
 from trainer.dataset import Dataset, open_dataset
 from trainer.model import TwoTower
-from trainer.workdir import RUN_FILE, require_not_failed
+from trainer.workdir import read_run, require_not_failed
 
 
 def restore_run(
@@ -40,15 +37,9 @@ def restore_run(
         UserError: there is no run, it diverged, no checkpoint (or not that of `step`) can be read,
             or the dataset is another.
     """
-    path = workdir / RUN_FILE
-    if not path.exists():
-        raise UserError(
-            f"{flag}={workdir}: found no {RUN_FILE} in it, expected a directory that "
-            "`python -m trainer.task` trained in"
-        )
+    config, run = read_run(workdir, flag=flag)
     require_not_failed(workdir, flag=flag)
-    run = json.loads(path.read_text(encoding="utf-8"))
-    config = from_dict(Config, run["config"], kinds=KINDS).validate()
+    config = config.validate()
     where = f"{flag}={workdir}: its dataset" if dataset_dir is None else manifests.DATASET
     dataset = open_dataset(dataset_dir or run["dataset"], config, where=where)
     if dataset.manifest.assets_fingerprint != run["assets_fingerprint"]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from configs.errors import UserError
 from configs.files import write_json
@@ -19,11 +20,44 @@ TENSORBOARD = "tensorboard"
 FAILED_FILE = "failed.json"
 """There while the last training diverged; what it says of the model is in `error`."""
 
+_FLAG = "--workdir"
 _PARTS = ("features", "model", "loss", "train")
 """Of the config: what a checkpoint is of. The rest may change between resumes."""
 
 _TOTAL_STEPS = "total_steps"
 _FINGERPRINTS = ("spec_fingerprint", "assets_fingerprint")
+
+
+def read_run(work: Path, *, flag: str = _FLAG) -> tuple[Config, dict[str, Any]]:
+    """What `claim` wrote.
+
+    Args:
+        work: the directory.
+        flag: that names it, for messages.
+
+    Returns:
+        The run's config, and all that is noted of the run.
+
+    Raises:
+        UserError: there is no run, or what is noted of it is damaged or of another release.
+    """
+    path = work / RUN_FILE
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        config: Config = from_dict(Config, run["config"], kinds=KINDS)
+    except FileNotFoundError:
+        raise UserError(
+            f"{flag}={work}: found no {RUN_FILE} in it, expected a directory that "
+            "`python -m trainer.task` trained in"
+        ) from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{flag}={work}: {RUN_FILE}: found what trainer.task does not write ({error}), "
+            "expected it as the run left it"
+        ) from None
+    except UserError as error:
+        raise UserError(f"{flag}={work}: {RUN_FILE}: {error}") from None
+    return config, run
 
 
 def require_own(work: Path, config: Config, dataset: Dataset) -> None:
@@ -33,11 +67,9 @@ def require_own(work: Path, config: Config, dataset: Dataset) -> None:
         UserError: its run is of another dataset or another config; names the first field that
             differs.
     """
-    path = work / RUN_FILE
-    if not path.exists():
+    if not (work / RUN_FILE).exists():
         return
-    run = json.loads(path.read_text(encoding="utf-8"))
-    theirs: Config = from_dict(Config, run["config"], kinds=KINDS)
+    theirs, run = read_run(work)
     other = differences(spec_of(theirs).describe(), dataset.spec.describe(), "config")
     if other := [*other, *model_differences(theirs, config, _PARTS)]:
         raise UserError(
@@ -105,7 +137,7 @@ def claim(work: Path, config: Config, dataset: Dataset, *, total_steps: int) -> 
 
 def total_steps(work: Path) -> int | None:
     """After which step a directory's run is finished; None if an earlier release began it."""
-    steps: int | None = json.loads((work / RUN_FILE).read_text(encoding="utf-8")).get(_TOTAL_STEPS)
+    steps: int | None = read_run(work)[1].get(_TOTAL_STEPS)
     return steps
 
 

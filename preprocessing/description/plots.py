@@ -4,11 +4,8 @@ No text of a log ever enters one: categories are drawn by the page itself.
 """
 
 import datetime
-import io
-import re
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -16,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from configs.inline_svg import ink, inline_svg
 from preprocessing.columns import SECONDS_PER_DAY
 from preprocessing.description.columns import Described, Shown
 from preprocessing.description.facts import WEEKDAYS, cycle_edges, meaning_of
@@ -28,7 +26,6 @@ COLORS = {
     "validation": "#8f8f4d",
     "other": "#9a6fb0",
 }
-_INK = "#010203"  # stands for the page's text colour until the SVG is done
 _TAIL = 0.005
 _MAX_DAYS = 180  # longer logs have bars of several days
 _UNITS = (
@@ -121,7 +118,7 @@ def _shares(figure: Figure, axes: Axes, label: str) -> str:
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.yaxis.set_major_locator(MaxNLocator(2))
     axes.set_xlabel(label)
-    return _svg(figure)
+    return inline_svg(figure, salt="describe")
 
 
 def _unit(days: float) -> tuple[str, int]:
@@ -160,7 +157,7 @@ def popularity(described: Sequence[tuple[str, Positives]]) -> str:
     axes.set_yscale("log")
     axes.set_xlabel("rank of the item")
     axes.set_ylabel("train rows")
-    return _svg(figure)
+    return inline_svg(figure, salt="describe")
 
 
 def labels_by_day(positives: Positives) -> str:
@@ -183,31 +180,12 @@ def labels_by_day(positives: Positives) -> str:
         axes.set_xticks(ticks + 0.5, [date.isoformat() for date in dates])
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylabel("labels")
-    return _svg(figure)
+    return inline_svg(figure, salt="describe")
 
 
 def _figure(*, width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_alpha(0.0)
     axes = figure.add_subplot()
-    axes.patch.set_alpha(0.0)
-    axes.spines[["top", "right"]].set_visible(False)
-    for spine in axes.spines.values():
-        spine.set_color(_INK)
-    axes.tick_params(which="both", colors=_INK, labelsize=8)
-    for each in (axes.xaxis.label, axes.yaxis.label):
-        each.set_color(_INK)
-        each.set_fontsize(8)
+    ink(axes, tick_size=8)
     return figure, axes
-
-
-def _svg(figure: Figure) -> str:
-    written = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "describe"}):
-        figure.savefig(written, format="svg", metadata={"Date": None})
-    svg = written.getvalue()
-    svg = svg[svg.index("<svg") :]
-    # Metadata name addresses, and a style would apply to the whole of the page.
-    svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # the same in each plot, and nothing refers to them
-    return svg.replace(_INK, "currentColor").strip()
