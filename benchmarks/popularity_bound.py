@@ -29,12 +29,12 @@ from trainer.evaluation import ask, measure
 from trainer.queries import Interactions, Queries
 from trainer.retrieval import Float32Array
 
-_SPLIT = "validation"
+SPLIT = "validation"
 _WINDOWS_DAYS = (1, 3, 7, 14, 30)
 _HALF_LIVES_DAYS = (1, 3, 7, 14, 30)
 _POWERS = (0.5, 1.0, 1.5)
 _FIRST_DAYS = (1, 3, 7)
-_SHOWN = ("HR@10", "NDCG@10", "Recall@20", "Recall@100")
+SHOWN = ("HR@10", "NDCG@10", "Recall@20", "Recall@100")
 _TRAIN_ROWS = (0, 1, 5, 20, 100)
 
 _Weights = npt.NDArray[np.float64]
@@ -69,14 +69,21 @@ def popularities(before: Interactions, answers: Interactions) -> Iterator[tuple[
     yield "all events", counted(before, np.ones(len(age_days)))
     for days in _WINDOWS_DAYS:
         yield f"last {days} d", counted(before, age_days <= days)
-    for days in _HALF_LIVES_DAYS:
-        yield f"half-life {days} d", counted(before, 0.5 ** (age_days / days))
+    yield from halved_counts(before)
     for power in _POWERS:
         yield f"(1 + age in days) ** -{power:g}", counted(before, (1 + age_days) ** -power)
     for days in _FIRST_DAYS:
         soon = answers.time < first + days * SECONDS_PER_DAY
         yield f"oracle: the split's first {days} d", counted(answers, soon)
     yield "oracle: the split", counted(answers, np.ones(len(answers.item)))
+
+
+def halved_counts(before: Interactions) -> Iterator[tuple[str, _Weights]]:
+    """Name, and float64 [num_items] counts in which events lose half their weight in some days."""
+    age_days = (before.end_time - before.time) / SECONDS_PER_DAY
+    for days in _HALF_LIVES_DAYS:
+        weight = 0.5 ** (age_days / days)
+        yield f"half-life {days} d", np.bincount(before.item, weight, before.num_items)
 
 
 def who_asks(queries: Queries, *, train_count: npt.NDArray[np.int64]) -> dict[str, Any]:
@@ -110,20 +117,20 @@ def run(config: Config, dataset: Dataset, *, out: Console) -> dict[str, Any]:
     Raises:
         UserError: the dataset has no validation split.
     """
-    asked, _ = ask(config, dataset, _SPLIT, Protocol.WINDOW)
+    asked, _ = ask(config, dataset, SPLIT, Protocol.WINDOW)
     queries = asked.queries
     if not len(queries):
         raise UserError(f"--dataset={dataset.root}: found no validation queries, expected some")
-    before, answers = (load_interactions(dataset, [split]) for split in ("train", _SPLIT))
+    before, answers = (load_interactions(dataset, [split]) for split in ("train", SPLIT))
     asks = who_asks(queries, train_count=dataset.catalog.train_count)
     table = Table("one list for everybody", title=f"{len(queries):,} validation queries")
-    for name in _SHOWN:
+    for name in SHOWN:
         table.add_column(name, justify="right")
     found = {}
     for name, weight in popularities(before, answers):
         scorer = OneList(weight, then_by=before.item_counts)
         means = measure(scorer, queries, config, dataset).means
-        found[name] = {metric: means[metric] for metric in _SHOWN}
+        found[name] = {metric: means[metric] for metric in SHOWN}
         table.add_row(name, *(f"{value:.3f}" for value in found[name].values()))
     out.print(asks)
     out.print(table)

@@ -1,0 +1,176 @@
+"""How much a blend of all there is could add to trained towers, fitted on the answers.
+
+    python -m benchmarks.blend_bound --config=configs/movietweetings.py --dataset=DATASET --runs=A,B
+
+Asks the `window` queries of the validation split. Parts are the mean of some trained runs, every
+baseline of the config, and counts of an item's positives with several half-lives; each part's
+scores are centred and scaled over the catalog, query by query. Random search then looks for the
+weights of their sum that have the best Recall@100 on those same queries. So the result is no
+figure that a user could have: it bounds what better weighing of this information could give, and
+what is missing above it is not in any part. Holds all scores in memory, 4 bytes for each part,
+query and item; fitting baselines takes about a minute, a try about a second, on 2 cores.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.popularity_bound import SHOWN, SPLIT, halved_counts
+from configs.cli import console, define_config, run_app
+from configs.errors import UserError
+from configs.schema import Config, Protocol
+from trainer.baselines import fit_baselines
+from trainer.dataset import AskedQueries, Dataset, load_interactions, open_dataset
+from trainer.evaluation import ask, measure
+from trainer.queries import Queries
+from trainer.recommenders import Towers
+from trainer.restore import restore_run
+from trainer.retrieval import Float32Array, Scorer
+
+RUNS = "mean of the runs"
+_FITTED = "Recall@100"
+_CHANGED_AT_ONCE = 3
+_STEPS = (0.1, 0.5)  # standard deviations of a weight's change
+_LEAST_COUNT = 0.02  # what an item without a count is taken for, so that it has a logarithm
+
+
+class Blend:
+    """A weighted sum of scores that are there already."""
+
+    def __init__(self, parts: Mapping[str, Float32Array], weights: Mapping[str, float]) -> None:
+        """Takes scores, float32 [Q, num_items] or [1, num_items] for all queries, and weights."""
+        self._parts = [(parts[name], np.float32(w)) for name, w in weights.items() if w]
+
+    def score(self, queries: Queries, *, rows: slice, items: slice) -> Float32Array:
+        """See `Scorer`."""
+        width = len(range(*items.indices(self._parts[0][0].shape[1])))
+        total = np.zeros((rows.stop - rows.start, width), np.float32)
+        for scores, weight in self._parts:
+            total += weight * (scores if len(scores) == 1 else scores[rows])[:, items]
+        return total
+
+
+def standardized(scores: Float32Array) -> Float32Array:
+    """Each row of float32 [n, num_items] centred and scaled; what is not ranked is last."""
+    ranked = np.isfinite(scores)
+    last = np.where(ranked, scores, np.inf).min(axis=1, keepdims=True)
+    scores = np.where(ranked, scores, last)
+    spread = scores.std(axis=1, keepdims=True)
+    return (scores - scores.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
+
+
+def fit_weights(
+    parts: Mapping[str, Float32Array],
+    queries: Queries,
+    config: Config,
+    dataset: Dataset,
+    *,
+    tries: int,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Weights of the best Recall@100 on these queries, of 0 and above, by random search.
+
+    Args:
+        parts: scores by name; the first starts with a weight of 1, the others with 0.
+        queries: what it is fitted on.
+        config: candidates.
+        dataset: of the queries.
+        tries: how many blends are measured.
+        seed: of the search.
+    """
+    draw = np.random.default_rng(seed)
+    names = list(parts)
+    best = {name: float(place == 0) for place, name in enumerate(names)}
+
+    def recall(weights: Mapping[str, float]) -> float:
+        return float(measure(Blend(parts, weights), queries, config, dataset).means[_FITTED])
+
+    reached = recall(best)
+    for _ in range(tries):
+        tried = dict(best)
+        count = draw.integers(1, min(_CHANGED_AT_ONCE, len(names)) + 1)
+        for name in draw.choice(names, count, replace=False):
+            tried[str(name)] = max(0.0, tried[str(name)] + draw.normal(scale=draw.choice(_STEPS)))
+        if any(tried.values()) and (found := recall(tried)) > reached:
+            best, reached = tried, found
+    return best
+
+
+def run(
+    config: Config, dataset: Dataset, runs: Sequence[Path], *, tries: int, out: Console
+) -> dict[str, Any]:
+    """Measures every part and the blend, and prints the table.
+
+    Raises:
+        UserError: the dataset has no validation queries, or a run is none, or of another dataset.
+    """
+    asked, _ = ask(config, dataset, SPLIT, Protocol.WINDOW)
+    queries = asked.queries
+    if not len(queries):
+        raise UserError(f"--dataset={dataset.root}: found no validation queries, expected some")
+    train = load_interactions(dataset, ["train"])
+    found = {}
+    parts: dict[str, Float32Array] = {}
+    every, all_items = slice(0, len(queries)), slice(0, dataset.catalog.size)
+
+    def add(name: str, scorer: Scorer) -> Float32Array:
+        found[name] = _shown(scorer, queries, config, dataset)
+        return standardized(scorer.score(queries, rows=every, items=all_items))
+
+    of_runs = [add(path.name, _towers(path, dataset, asked)) for path in runs]
+    parts[RUNS] = standardized(np.mean(of_runs, axis=0))
+    del of_runs
+    found[RUNS] = _shown(Blend(parts, {RUNS: 1.0}), queries, config, dataset)
+    baselines = fit_baselines(config.eval.baselines, train, before_split=train, console=out)
+    for name, baseline in baselines.items():
+        parts[name] = add(name, baseline)
+    for name, count in halved_counts(train):
+        scores = np.log(count + _LEAST_COUNT).astype(np.float32)
+        parts[name] = standardized(scores[np.newaxis])
+        found[name] = _shown(Blend(parts, {name: 1.0}), queries, config, dataset)
+    weights = fit_weights(parts, queries, config, dataset, tries=tries)
+    found["blend, fitted on the answers"] = _shown(Blend(parts, weights), queries, config, dataset)
+    table = Table("scored by", title=f"{len(queries):,} validation queries")
+    for name in SHOWN:
+        table.add_column(name, justify="right")
+    for name, means in found.items():
+        table.add_row(name, *(f"{value:.3f}" for value in means.values()))
+    weights = {name: round(weight, 2) for name, weight in weights.items() if weight}
+    out.print(table)
+    out.print({"weights": weights})
+    return {"queries": len(queries), "scorers": found, "weights": weights, "tries": tries}
+
+
+def _shown(scorer: Scorer, queries: Queries, config: Config, dataset: Dataset) -> dict[str, float]:
+    means = measure(scorer, queries, config, dataset).means
+    return {metric: means[metric] for metric in SHOWN}
+
+
+def _towers(path: Path, dataset: Dataset, asked: AskedQueries) -> Scorer:
+    """A run's towers, for queries of the dataset."""
+    _, of_run, model, _ = restore_run(path, dataset.root, flag="--runs")
+    return Towers(model, of_run, split=SPLIT).scorer(asked)
+
+
+if __name__ == "__main__":
+    _CONFIG = define_config()
+    _DATASET = flags.DEFINE_string("dataset", None, "Made for --config.", required=True)
+    _RUNS = flags.DEFINE_list("runs", None, "Workdirs of trainer.task on it.", required=True)
+    _TRIES = flags.DEFINE_integer("tries", 200, "Blends that are measured.", lower_bound=1)
+
+    def _main(argv: list[str]) -> dict[str, Any]:
+        config = _CONFIG()
+        return run(
+            config,
+            open_dataset(Path(_DATASET.value), config),
+            [Path(each) for each in _RUNS.value],
+            tries=_TRIES.value,
+            out=console(),
+        )
+
+    run_app(_main)
