@@ -3,11 +3,10 @@
     python -m benchmarks.blend_bound --config=configs/movietweetings.py --dataset=DATASET --runs=A,B
 
 Asks the `window` queries of the validation split. Parts are the mean of some trained runs, every
-baseline of the config, and counts of an item's positives with several half-lives; each part's
-scores are centred and scaled over the catalog, query by query. Random search then looks for the
-weights of their sum that have the best Recall@100 on those same queries. So the result is no
-figure that a user could have: it bounds what better weighing of this information could give, and
-what is missing above it is not in any part. Holds all scores in memory, 4 bytes for each part,
+baseline of the config, and counts of an item's positives with several half-lives. Random search
+then looks for the weights of their sum that have the best Recall@100 on those same queries. So the
+result is no figure that a user could have: it tells about how much better weighing of what these
+scorers know could give. Holds all scores in memory, 4 bytes for each part,
 query and item; fitting baselines takes about a minute, a try about a second, on 2 cores.
 """
 
@@ -34,8 +33,9 @@ from trainer.retrieval import Float32Array, Scorer
 
 RUNS = "mean of the runs"
 _FITTED = "Recall@100"
-_CHANGED_AT_ONCE = 3
-_STEPS = (0.1, 0.5)  # standard deviations of a weight's change
+_CHANGED_AT_ONCE = 2
+# Scores of a few neighbours stand far out of a catalog of zeros: their weights are small.
+_LOG10_WEIGHTS = (-3.0, 0.0)
 _LEAST_COUNT = 0.02  # what an item without a count is taken for, so that it has a logarithm
 
 
@@ -55,13 +55,18 @@ class Blend:
         return total
 
 
-def standardized(scores: Float32Array) -> Float32Array:
-    """Each row of float32 [n, num_items] centred and scaled; what is not ranked is last."""
-    ranked = np.isfinite(scores)
-    last = np.where(ranked, scores, np.inf).min(axis=1, keepdims=True)
-    scores = np.where(ranked, scores, last)
-    spread = scores.std(axis=1, keepdims=True)
-    return (scores - scores.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
+def scaled(scores: Float32Array) -> Float32Array:
+    """Float32 [n, num_items] over their deviation within rows, so that weights are alike."""
+    spread = np.sqrt(scores.var(axis=1).mean())
+    return (scores / (spread if spread > 0 else 1)).astype(np.float32)
+
+
+def above_zero(scores: Float32Array) -> Float32Array:
+    """What a baseline has to say itself: below zero it fills up with the most popular items.
+
+    In a sum with others that would speak against every item that the baseline does not know.
+    """
+    return np.maximum(scores, 0)
 
 
 def fit_weights(
@@ -95,10 +100,20 @@ def fit_weights(
         tried = dict(best)
         count = draw.integers(1, min(_CHANGED_AT_ONCE, len(names)) + 1)
         for name in draw.choice(names, count, replace=False):
-            tried[str(name)] = max(0.0, tried[str(name)] + draw.normal(scale=draw.choice(_STEPS)))
+            tried[str(name)] = _another(tried[str(name)], draw)
         if any(tried.values()) and (found := recall(tried)) > reached:
             best, reached = tried, found
     return best
+
+
+def _another(weight: float, draw: np.random.Generator) -> float:
+    """A weight to try in the place of one: none at all, one near it, or any."""
+    move = draw.random()
+    if move < 0.2:
+        return 0.0
+    if weight and move < 0.7:
+        return float(weight * np.exp(draw.normal(scale=0.5)))
+    return float(10 ** draw.uniform(*_LOG10_WEIGHTS))
 
 
 def run(
@@ -120,18 +135,18 @@ def run(
 
     def add(name: str, scorer: Scorer) -> Float32Array:
         found[name] = _shown(scorer, queries, config, dataset)
-        return standardized(scorer.score(queries, rows=every, items=all_items))
+        return scorer.score(queries, rows=every, items=all_items)
 
     of_runs = [add(path.name, _towers(path, dataset, asked)) for path in runs]
-    parts[RUNS] = standardized(np.mean(of_runs, axis=0))
+    parts[RUNS] = scaled(np.mean(of_runs, axis=0, dtype=np.float32))
     del of_runs
     found[RUNS] = _shown(Blend(parts, {RUNS: 1.0}), queries, config, dataset)
     baselines = fit_baselines(config.eval.baselines, train, before_split=train, console=out)
     for name, baseline in baselines.items():
-        parts[name] = add(name, baseline)
+        parts[name] = scaled(above_zero(add(name, baseline)))
     for name, count in halved_counts(train):
         scores = np.log(count + _LEAST_COUNT).astype(np.float32)
-        parts[name] = standardized(scores[np.newaxis])
+        parts[name] = scaled(scores[np.newaxis])
         found[name] = _shown(Blend(parts, {name: 1.0}), queries, config, dataset)
     weights = fit_weights(parts, queries, config, dataset, tries=tries)
     found["blend, fitted on the answers"] = _shown(Blend(parts, weights), queries, config, dataset)
