@@ -155,7 +155,7 @@ def run(
         table.add_column(name, justify="right")
     for name, means in found.items():
         table.add_row(name, *(f"{value:.3f}" for value in means.values()))
-    weights = {name: round(weight, 2) for name, weight in weights.items() if weight}
+    weights = {name: float(f"{weight:.2g}") for name, weight in weights.items() if weight}
     out.print(table)
     out.print({"weights": weights})
     return {"queries": len(queries), "scorers": found, "weights": weights, "tries": tries}
