@@ -193,9 +193,9 @@ def run_app(
     def parse(argv: list[str]) -> list[str]:
         try:
             return flags.FLAGS(_with_default_config(argv))
-        except (KeyError, TypeError, ValueError, UnsupportedOperationError) as error:
+        except (flags.Error, KeyError, TypeError, ValueError, UnsupportedOperationError) as error:
             sys.exit(_fail(_of_override(argv) or _told(error)))
-        except (flags.Error, UserError, AttributeError, OSError) as error:
+        except (UserError, AttributeError, OSError) as error:
             sys.exit(_fail(_told(error)))
         except (SyntaxError, NameError, ImportError) as error:
             sys.exit(_fail(_of_config_file(error)))

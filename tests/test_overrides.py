@@ -21,6 +21,7 @@ from tests.commands import run_command
         ),
         ("simulation", "found '5', expected a value of one of its parts: --config.simulation."),
         ("features", "found '5', expected a value of one of its parts: --config.features.user_id"),
+        ("data", "found '5', expected a value of one of its parts: --config.data.positive, "),
         ("data.split", "found '5', expected a value of one of its parts: --config.data.split.by, "),
         (
             "train.feature_dropout",
@@ -46,7 +47,7 @@ def test_a_path_to_a_field_is_no_problem(path: str) -> None:
     assert problem_of(default.get_config(), path, "5") is None
 
 
-@pytest.mark.parametrize("path", ["features.nosuch.dim", "simulation", "features"])
+@pytest.mark.parametrize("path", ["features.nosuch.dim", "simulation", "features", "data"])
 def test_commands_say_so_in_one_line(path: str) -> None:
     done = run_command("preprocessing.simulate", "--output=nowhere", f"--config.{path}=5")
     expected = problem_of(default.get_config(), path, "5")
