@@ -129,14 +129,8 @@ STUDIES = {
             name="in_batch_correction",
             question="What is the correction worth where all negatives come from the batch?",
             rows=(Row.ML1M_LOO, Row.SHORT_VIDEO),
-            # Batches from all of the log, as in-batch negatives are usually had: in those of a few
-            # days there is less to correct.
             settings={
-                correction.value: {
-                    **_IN_BATCH,
-                    "train.batch_days": 0,
-                    "loss.correction": correction,
-                }
+                correction.value: {**_IN_BATCH, "loss.correction": correction}
                 for correction in (Correction.EXPECTED_COUNT, Correction.NONE)
             },
             claim=Claim(
