@@ -140,8 +140,8 @@ class Batcher:
             pass
 
     def has_work(self) -> bool:
-        """Whether a request waits for a place."""
-        return bool(self._waiting)
+        """Whether a request waits that `run_some` would run."""
+        return bool(self._waiting) and self._running < self._runs
 
     def waiting(self) -> int:
         """How many requests wait for a place."""

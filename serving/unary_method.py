@@ -20,6 +20,9 @@ from serving.lone_calls import LoneCalls
 
 _NO_FLAGS = 0
 _AT_ONCE = 0.0  # A deadline that has passed.
+# Calls asked for in advance. While none is received as many wait in the queue, and are answered
+# before a stop; any more wait in the core, which then cancels them.
+_REQUESTED = 256
 _CODES = {code: code.value[0] for code in grpc.StatusCode}
 
 
@@ -117,7 +120,7 @@ class UnaryMethod:
             work: does a piece of what `handle` left to do, if there is any that no other thread
                 does, and says whether it did. It is called when nothing is there to be received,
                 so that what came together is worked on together.
-            has_work: whether `handle` left something to do.
+            has_work: whether `work` would find something to do.
             threads: that receive requests and work.
             may_stay: whether the thread that receives may work on a call that is alone, and let
                 others wait to be received meanwhile, where calls have been alone and short of
@@ -146,7 +149,7 @@ class UnaryMethod:
 
     def start(self) -> None:
         """Begins to answer; the server has been started."""
-        for _ in self._threads:
+        for _ in range(_REQUESTED):
             self._request_call()
         for thread in self._threads:
             thread.start()
@@ -196,6 +199,8 @@ class UnaryMethod:
             False: nothing will be received any more.
         """
         with self._receiving:
+            if self._has_work():
+                return True
             is_busy = False
             while True:
                 event = self._queue.poll(_AT_ONCE if is_busy else None)
@@ -219,6 +224,9 @@ class UnaryMethod:
                 if not (self._may_stay and self.lone_calls.are_likely):
                     return True
                 self._stay()
+                # Whoever finds no place relies on those that run to look again.
+                if self._has_work():
+                    return True
 
     def _stay(self) -> None:
         begin = time.perf_counter()

@@ -1,6 +1,7 @@
 """When the thread that receives works itself: only where calls come one at a time and are short."""
 
 import itertools
+import time
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -9,9 +10,19 @@ from typing import Any
 import pytest
 
 from serving import lone_calls
-from serving.grpc_server import Server
+from serving.grpc_server import Server, serve
 from serving.lone_calls import LoneCalls
-from tests.tiny_server import TIMEOUT_S, Client, Held, predict_request, publish, serving
+from tests.tiny_server import (
+    PREDICT,
+    TIMEOUT_S,
+    Client,
+    Held,
+    ask,
+    options_of,
+    predict_request,
+    publish,
+    serving,
+)
 from tests.waiting import wait_until
 
 
@@ -51,11 +62,38 @@ def test_now_and_then_another_changes_nothing_and_several_do() -> None:
 
 
 @pytest.mark.usefixtures("clock")
-def test_long_ones_and_large_ones_are_not_short() -> None:
-    slow = _after(500)
-    for _ in range(3):
-        slow.on_done(0.1)
-    assert not slow.are_likely
+def test_what_takes_a_little_longer_changes_nothing_now_and_then() -> None:
+    found = _after(500)
+    found.on_done(0.004)
+    assert found.are_likely
+    for _ in range(2):
+        found.on_done(0.004)
+    assert not found.are_likely
+
+
+@pytest.mark.usefixtures("clock")
+def test_the_more_long_ones_the_more_short_ones_are_needed() -> None:
+    found = _after(500)
+
+    def needed() -> int:
+        return next(n for n in itertools.count() if _is_likely_after_another(found))
+
+    for expected in (64, 128, 256):
+        found.on_done(0.1)
+        assert needed() + 1 == expected
+    for _ in range(256):
+        found.on_call(0)
+    found.on_done(0.1)
+    assert needed() + 1 == 256  # not 512: half as many were needed after so many short ones
+
+
+def _is_likely_after_another(found: LoneCalls) -> bool:
+    found.on_call(0)
+    return found.are_likely
+
+
+@pytest.mark.usefixtures("clock")
+def test_large_ones_are_not_short() -> None:
     large = _after(500)
     large.on_message(1_000_000)
     assert not large.are_likely
@@ -101,6 +139,49 @@ def test_what_comes_while_a_lone_call_is_worked_on_is_answered_after_it(
             held.released.set()
             answers = [one.result(timeout=TIMEOUT_S) for one in (first, *others)]
         assert [answer.model_spec.version.value for answer in answers] == [1] * 4
+
+
+def test_who_runs_what_others_left_looks_again(
+    tiny_models: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tiny_models[1], tmp_path, "1")
+    options = {"num_batch_threads": 1, "rest_api_port": 0}
+    with serving(tmp_path, **options) as (server, client), futures.ThreadPoolExecutor(2) as pool:
+        _lone(server, client)
+        assert server._batcher is not None
+        # REST's own threads come too late for all of it.
+        monkeypatch.setattr(server._batcher._pool, "submit", lambda run: None)
+        left = []
+        for history in (["a"], ["a", "b"]):
+            row = {"age": [10], "history": [history], "user_id": ["u2"]}
+            left.append(pool.submit(ask, server, "POST", PREDICT, {"inputs": row}))
+        wait_until(lambda: server.waiting == 2)
+        request = predict_request({"user_id": [b"u1"]}, signature="embed_user")
+        assert client.predict(request).model_spec.version.value == 1
+        assert [one.result(timeout=TIMEOUT_S)[0] for one in left] == [200, 200]
+
+
+def test_a_stop_lets_finish_what_came_while_a_lone_call_is_worked_on(
+    tiny_models: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tiny_models[1], tmp_path, "1")
+    server = serve(options_of(tmp_path, num_batch_threads=1))
+    client = Client(server.port)
+    _lone(server, client)
+    held = Held()
+    monkeypatch.setattr("serving.batching.outcome_of", held)
+    with futures.ThreadPoolExecutor(9) as pool:
+        calls = [pool.submit(client.predict, predict_request())]
+        assert held.entered.wait(TIMEOUT_S)
+        calls += [pool.submit(client.predict, predict_request()) for _ in range(7)]
+        time.sleep(0.3)  # They are sent; the server tells nobody of calls that it did not receive.
+        stopping = pool.submit(server.stop)
+        time.sleep(0.1)
+        held.released.set()
+        answers = [call.result(timeout=TIMEOUT_S) for call in calls]
+        stopping.result(timeout=TIMEOUT_S)
+    client.channel.close()
+    assert [answer.model_spec.version.value for answer in answers] == [1] * 8
 
 
 def test_where_runs_wait_for_rows_others_are_received_meanwhile(
