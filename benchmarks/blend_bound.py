@@ -17,15 +17,13 @@ from typing import Any
 import numpy as np
 from absl import flags
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.popularity_bound import SHOWN, SPLIT, halved_counts
+from benchmarks.popularity_bound import SPLIT, asked_of, halved_counts, shown_of, table_of
 from configs.cli import console, define_config, run_app
-from configs.errors import UserError
-from configs.schema import Config, Protocol
+from configs.schema import Config
 from trainer.baselines import fit_baselines
 from trainer.dataset import AskedQueries, Dataset, load_interactions, open_dataset
-from trainer.evaluation import ask, measure
+from trainer.evaluation import measure
 from trainer.queries import Queries
 from trainer.recommenders import Towers
 from trainer.restore import restore_run
@@ -124,46 +122,36 @@ def run(
     Raises:
         UserError: the dataset has no validation queries, or a run is none, or of another dataset.
     """
-    asked, _ = ask(config, dataset, SPLIT, Protocol.WINDOW)
+    asked = asked_of(config, dataset)
     queries = asked.queries
-    if not len(queries):
-        raise UserError(f"--dataset={dataset.root}: found no validation queries, expected some")
     train = load_interactions(dataset, ["train"])
     found = {}
     parts: dict[str, Float32Array] = {}
     every, all_items = slice(0, len(queries)), slice(0, dataset.catalog.size)
 
     def add(name: str, scorer: Scorer) -> Float32Array:
-        found[name] = _shown(scorer, queries, config, dataset)
+        found[name] = shown_of(scorer, queries, config, dataset)
         return scorer.score(queries, rows=every, items=all_items)
 
     of_runs = [add(path.name, _towers(path, dataset, asked)) for path in runs]
     parts[RUNS] = scaled(np.mean(of_runs, axis=0, dtype=np.float32))
     del of_runs
-    found[RUNS] = _shown(Blend(parts, {RUNS: 1.0}), queries, config, dataset)
+    found[RUNS] = shown_of(Blend(parts, {RUNS: 1.0}), queries, config, dataset)
     baselines = fit_baselines(config.eval.baselines, train, before_split=train, console=out)
     for name, baseline in baselines.items():
         parts[name] = scaled(above_zero(add(name, baseline)))
     for name, count in halved_counts(train):
         scores = np.log(count + _LEAST_COUNT).astype(np.float32)
         parts[name] = scaled(scores[np.newaxis])
-        found[name] = _shown(Blend(parts, {name: 1.0}), queries, config, dataset)
+        found[name] = shown_of(Blend(parts, {name: 1.0}), queries, config, dataset)
     weights = fit_weights(parts, queries, config, dataset, tries=tries)
-    found["blend, fitted on the answers"] = _shown(Blend(parts, weights), queries, config, dataset)
-    table = Table("scored by", title=f"{len(queries):,} validation queries")
-    for name in SHOWN:
-        table.add_column(name, justify="right")
-    for name, means in found.items():
-        table.add_row(name, *(f"{value:.3f}" for value in means.values()))
+    found["blend, fitted on the answers"] = shown_of(
+        Blend(parts, weights), queries, config, dataset
+    )
     weights = {name: float(f"{weight:.2g}") for name, weight in weights.items() if weight}
-    out.print(table)
+    out.print(table_of("scored by", queries, found))
     out.print({"weights": weights})
     return {"queries": len(queries), "scorers": found, "weights": weights, "tries": tries}
-
-
-def _shown(scorer: Scorer, queries: Queries, config: Config, dataset: Dataset) -> dict[str, float]:
-    means = measure(scorer, queries, config, dataset).means
-    return {metric: means[metric] for metric in SHOWN}
 
 
 def _towers(path: Path, dataset: Dataset, asked: AskedQueries) -> Scorer:

@@ -10,7 +10,7 @@ the split's first days, and of all of it, which is the most that any one list co
 Nothing is trained; seconds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,17 @@ from configs.cli import console, define_config, run_app
 from configs.errors import UserError
 from configs.schema import Config, Protocol
 from preprocessing.columns import SECONDS_PER_DAY
-from trainer.dataset import Dataset, load_interactions, open_dataset
+from trainer.dataset import AskedQueries, Dataset, load_interactions, open_dataset
 from trainer.evaluation import ask, measure
 from trainer.queries import Interactions, Queries
-from trainer.retrieval import Float32Array
+from trainer.retrieval import Float32Array, Scorer
 
 SPLIT = "validation"
 _WINDOWS_DAYS = (1, 3, 7, 14, 30)
 _HALF_LIVES_DAYS = (1, 3, 7, 14, 30)
 _POWERS = (0.5, 1.0, 1.5)
 _FIRST_DAYS = (1, 3, 7)
-SHOWN = ("HR@10", "NDCG@10", "Recall@20", "Recall@100")
+_SHOWN = ("HR@10", "NDCG@10", "Recall@20", "Recall@100")
 _TRAIN_ROWS = (0, 1, 5, 20, 100)
 
 _Weights = npt.NDArray[np.float64]
@@ -111,29 +111,49 @@ def who_asks(queries: Queries, *, train_count: npt.NDArray[np.int64]) -> dict[st
     }
 
 
+def asked_of(config: Config, dataset: Dataset) -> AskedQueries:
+    """The `window` queries of the validation split.
+
+    Raises:
+        UserError: there are none.
+    """
+    asked, _ = ask(config, dataset, SPLIT, Protocol.WINDOW)
+    if not len(asked.queries):
+        raise UserError(f"--dataset={dataset.root}: found no validation queries, expected some")
+    return asked
+
+
+def shown_of(
+    scorer: Scorer, queries: Queries, config: Config, dataset: Dataset
+) -> dict[str, float]:
+    """A scorer's metrics in the table."""
+    means = measure(scorer, queries, config, dataset).means
+    return {metric: means[metric] for metric in _SHOWN}
+
+
+def table_of(what: str, queries: Queries, found: Mapping[str, Mapping[str, float]]) -> Table:
+    """A row for each scorer in `found`, under `what` and the metrics."""
+    table = Table(what, *_SHOWN, title=f"{len(queries):,} validation queries")
+    for name, means in found.items():
+        table.add_row(name, *(f"{value:.3f}" for value in means.values()))
+    return table
+
+
 def run(config: Config, dataset: Dataset, *, out: Console) -> dict[str, Any]:
     """Measures every list and prints the table.
 
     Raises:
         UserError: the dataset has no validation split.
     """
-    asked, _ = ask(config, dataset, SPLIT, Protocol.WINDOW)
-    queries = asked.queries
-    if not len(queries):
-        raise UserError(f"--dataset={dataset.root}: found no validation queries, expected some")
+    queries = asked_of(config, dataset).queries
     before, answers = (load_interactions(dataset, [split]) for split in ("train", SPLIT))
     asks = who_asks(queries, train_count=dataset.catalog.train_count)
-    table = Table("one list for everybody", title=f"{len(queries):,} validation queries")
-    for name in SHOWN:
-        table.add_column(name, justify="right")
-    found = {}
-    for name, weight in popularities(before, answers):
-        scorer = OneList(weight, then_by=before.item_counts)
-        means = measure(scorer, queries, config, dataset).means
-        found[name] = {metric: means[metric] for metric in SHOWN}
-        table.add_row(name, *(f"{value:.3f}" for value in found[name].values()))
+    found = {
+        name: shown_of(OneList(weight, then_by=before.item_counts), queries, config, dataset)
+        for name, weight in popularities(before, answers)
+    }
     out.print(asks)
-    out.print(table)
+    out.print(table_of("one list for everybody", queries, found))
     return {"queries": len(queries), **asks, "lists": found}
 
 

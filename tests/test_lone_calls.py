@@ -4,6 +4,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from concurrent import futures
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,27 +119,40 @@ def _lone(server: Server, client: Client) -> None:
     pytest.fail("calls that were alone were not seen to be")
 
 
+@contextmanager
+def _in_a_lone_run(server: Server, client: Client) -> Iterator[list[futures.Future[Any]]]:
+    """While a call that was alone is worked on, which goes on to the end of the block.
+
+    Yields:
+        Calls that are to be answered then, within the block or after it; that one first.
+    """
+    _lone(server, client)
+    held = Held()
+    with pytest.MonkeyPatch.context() as patch, futures.ThreadPoolExecutor(1) as pool:
+        patch.setattr("serving.batching.outcome_of", held)
+        calls = [pool.submit(client.predict, predict_request())]
+        try:
+            assert held.entered.wait(TIMEOUT_S)
+            yield calls
+        finally:
+            held.released.set()
+        for call in calls:
+            assert call.result(timeout=TIMEOUT_S).model_spec.version.value == 1
+
+
 def test_what_comes_while_a_lone_call_is_worked_on_is_answered_after_it(
-    tiny_models: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_models: dict[int, Path], tmp_path: Path
 ) -> None:
     publish(tiny_models[1], tmp_path, "1")
     with (
         serving(tmp_path, num_batch_threads=2) as (server, client),
-        futures.ThreadPoolExecutor(4) as pool,
+        futures.ThreadPoolExecutor(3) as pool,
+        _in_a_lone_run(server, client) as calls,
     ):
-        _lone(server, client)
-        held = Held()
-        with monkeypatch.context() as patch:
-            patch.setattr("serving.batching.outcome_of", held)
-            first = pool.submit(client.predict, predict_request())
-            assert held.entered.wait(TIMEOUT_S)
-            others = [pool.submit(client.predict, predict_request()) for _ in range(3)]
-            with pytest.raises(futures.TimeoutError):
-                others[0].result(timeout=0.2)
-            assert server.waiting == 0  # Not received: the thread that receives is in the run.
-            held.released.set()
-            answers = [one.result(timeout=TIMEOUT_S) for one in (first, *others)]
-        assert [answer.model_spec.version.value for answer in answers] == [1] * 4
+        calls += [pool.submit(client.predict, predict_request()) for _ in range(3)]
+        with pytest.raises(futures.TimeoutError):
+            calls[1].result(timeout=0.2)
+        assert server.waiting == 0  # Not received: the thread that receives is in the run.
 
 
 def test_who_runs_what_others_left_looks_again(
@@ -162,42 +176,30 @@ def test_who_runs_what_others_left_looks_again(
 
 
 def test_a_stop_lets_finish_what_came_while_a_lone_call_is_worked_on(
-    tiny_models: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_models: dict[int, Path], tmp_path: Path
 ) -> None:
     publish(tiny_models[1], tmp_path, "1")
     server = serve(options_of(tmp_path, num_batch_threads=1))
     client = Client(server.port)
-    _lone(server, client)
-    held = Held()
-    monkeypatch.setattr("serving.batching.outcome_of", held)
-    with futures.ThreadPoolExecutor(9) as pool:
-        calls = [pool.submit(client.predict, predict_request())]
-        assert held.entered.wait(TIMEOUT_S)
-        calls += [pool.submit(client.predict, predict_request()) for _ in range(7)]
-        time.sleep(0.3)  # They are sent; the server tells nobody of calls that it did not receive.
-        stopping = pool.submit(server.stop)
-        time.sleep(0.1)
-        held.released.set()
-        answers = [call.result(timeout=TIMEOUT_S) for call in calls]
+    with futures.ThreadPoolExecutor(8) as pool:
+        with _in_a_lone_run(server, client) as calls:
+            calls += [pool.submit(client.predict, predict_request()) for _ in range(7)]
+            time.sleep(0.3)  # They are sent; of what it has not received the server tells nobody.
+            stopping = pool.submit(server.stop)
+            time.sleep(0.1)
         stopping.result(timeout=TIMEOUT_S)
     client.channel.close()
-    assert [answer.model_spec.version.value for answer in answers] == [1] * 8
 
 
 def test_where_runs_wait_for_rows_others_are_received_meanwhile(
-    tiny_models: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_models: dict[int, Path], tmp_path: Path
 ) -> None:
     publish(tiny_models[1], tmp_path, "1")
     options = {"num_batch_threads": 1, "batch_timeout_ms": 0.01}
-    with serving(tmp_path, **options) as (server, client), futures.ThreadPoolExecutor(2) as pool:
-        _lone(server, client)
-        held = Held()
-        with monkeypatch.context() as patch:
-            patch.setattr("serving.batching.outcome_of", held)
-            first = pool.submit(client.predict, predict_request())
-            assert held.entered.wait(TIMEOUT_S)
-            second = pool.submit(client.predict, predict_request())
-            wait_until(lambda: server.waiting == 1)
-            held.released.set()
-            for one in (first, second):
-                assert one.result(timeout=TIMEOUT_S).model_spec.version.value == 1
+    with (
+        serving(tmp_path, **options) as (server, client),
+        futures.ThreadPoolExecutor(1) as pool,
+        _in_a_lone_run(server, client) as calls,
+    ):
+        calls.append(pool.submit(client.predict, predict_request()))
+        wait_until(lambda: server.waiting == 1)
