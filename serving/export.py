@@ -6,7 +6,6 @@ from typing import Any
 from absl import flags
 
 from configs.cli import console, run_app
-from serving.exporter import Options, export
 from serving.publish_flags import define_force, define_version
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "What trainer.task wrote.", required=True)
@@ -28,6 +27,8 @@ _FORGET_REMOVED = flags.DEFINE_bool(
 def main(argv: list[str]) -> dict[str, Any]:
     """Exports and returns the report."""
     del argv
+    from serving.exporter import Options, export  # Only now: TensorFlow takes seconds.
+
     return export(
         Path(_WORKDIR.value),
         Path(_OUTPUT.value),

@@ -6,7 +6,6 @@ from typing import Any
 from absl import flags
 
 from configs.cli import console, run_app
-from serving.gating import check_candidate
 from serving.publishing import require_candidate
 
 _CANDIDATE = flags.DEFINE_string(
@@ -21,6 +20,8 @@ def main(argv: list[str]) -> dict[str, Any]:
     del argv
     candidate = Path(_CANDIDATE.value)
     require_candidate(candidate)
+    from serving.gating import check_candidate  # Only now: TensorFlow takes seconds.
+
     report = check_candidate(
         candidate,
         Path(_WORKDIR.value),

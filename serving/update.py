@@ -9,7 +9,6 @@ from configs.cli import console, run_app
 from configs.errors import UserError
 from serving.publish_flags import define_force, define_version
 from serving.removed import read_ids
-from serving.updating import update
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Base path of a model, or one version of it.", required=True
@@ -29,6 +28,8 @@ def main(argv: list[str]) -> dict[str, Any]:
         if flag.value == "":
             raise UserError(f"--{flag.name}: found an empty value, expected a file")
     remove = read_ids(Path(_REMOVE.value)) if _REMOVE.value else []
+    from serving.updating import update  # Only now: TensorFlow takes seconds.
+
     return update(
         Path(_MODEL.value),
         add=Path(_ADD.value) if _ADD.value else None,
