@@ -4,6 +4,8 @@ All scorers here know the simulator's video vectors, its logging policy and how 
 a model has to learn from the same log. They differ in what they know of a user's taste.
 """
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,7 +20,7 @@ _BACKGROUND = 4_000  # videos that stand for all in a fit
 _ROUNDS, _STEPS = 8, 25
 
 
-class KnownVideos:
+class KnownVideos(ABC):
     """The simulator's own video vectors, policy and responses."""
 
     def __init__(self, logs: ShortVideoLogs, *, sharpness: float) -> None:
@@ -44,6 +46,16 @@ class KnownVideos:
         language = np.append(-1, catalog.language)
         self.gap = config.language_gap * (language != logs.platform.population.language[:, None])
 
+    @abstractmethod
+    def tastes_of(self, queries: Queries, rows: slice) -> _Array:
+        """What is known of the tastes of some queries' users, [rows, dim], of length 1 each."""
+
+    def score(self, queries: Queries, *, rows: slice, items: slice) -> Float32Array:
+        """See `Scorer`."""
+        users = queries.user_id[rows].astype(np.int64)
+        expected = self.expected(self.tastes_of(queries, rows), users)
+        return expected.astype(np.float32)[:, items]
+
     def expected(self, tastes: _Array, users: npt.NDArray[np.int64]) -> _Array:
         """How likely each video is shown and liked, but for a factor: [N, dim] to [N, items]."""
         taste = tastes @ self.vectors.T - self.gap[users]
@@ -62,13 +74,12 @@ class KnownVideos:
 class HistoryCentroid(KnownVideos):
     """Of the user, the mean of the history only."""
 
-    def score(self, queries: Queries, *, rows: slice, items: slice) -> Float32Array:
-        """See `Scorer`."""
+    def tastes_of(self, queries: Queries, rows: slice) -> _Array:
+        """See `KnownVideos`."""
         history = queries.history.slice(rows.start, rows.stop)
         centroid = np.zeros((len(history), self.vectors.shape[1]))
         np.add.at(centroid, history.row_of_value, self.vectors[history.values])
-        users = queries.user_id[rows].astype(np.int64)
-        return self.expected(_unit(centroid), users).astype(np.float32)[:, items]
+        return _unit(centroid)
 
 
 class FittedTaste(KnownVideos):
@@ -96,10 +107,10 @@ class FittedTaste(KnownVideos):
         self._videos_each = len(up) / len(self._background)
         self.tastes = self._fit(config.users)
 
-    def score(self, queries: Queries, *, rows: slice, items: slice) -> Float32Array:
-        """See `Scorer`."""
-        users = queries.user_id[rows].astype(np.int64)
-        return self.expected(self.tastes[users], users).astype(np.float32)[:, items]
+    def tastes_of(self, queries: Queries, rows: slice) -> _Array:
+        """See `KnownVideos`."""
+        tastes: _Array = self.tastes[queries.user_id[rows].astype(np.int64)]
+        return tastes
 
     def _fit(self, num_users: int) -> _Array:
         """Expectation of what taste showed, then steps uphill on the unit sphere, in turn."""
@@ -145,14 +156,14 @@ class FittedTaste(KnownVideos):
 class DotProduct:
     """The same tastes, scored as two towers can."""
 
-    def __init__(self, fitted: FittedTaste) -> None:
-        """Takes the tastes."""
-        self._fitted = fitted
+    def __init__(self, known: KnownVideos) -> None:
+        """Takes who knows the tastes."""
+        self._known = known
 
     def score(self, queries: Queries, *, rows: slice, items: slice) -> Float32Array:
         """See `Scorer`."""
         users = queries.user_id[rows].astype(np.int64)
-        scores = self._fitted.dot_products(self._fitted.tastes[users], users)
+        scores = self._known.dot_products(self._known.tastes_of(queries, rows), users)
         return scores.astype(np.float32)[:, items]
 
 

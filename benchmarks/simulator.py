@@ -56,6 +56,8 @@ _SHRINKAGES = (2.0, 10.0, 50.0)
 _NEIGHBOURS = 200
 _LASTS = (8, 20)
 _EASE_L2 = (100.0, 300.0)
+# A centroid is less certain than a taste.
+_SHARPNESS_SHARES = (0.4, 0.5, 0.6, 0.8)
 
 # What the simulator claims, as shares of the oracle's Recall@100 or as they are.
 _POPULARITY_AT_MOST = 0.4
@@ -188,11 +190,13 @@ def _models(logs: ShortVideoLogs, question: Question) -> Iterator[tuple[str, Cal
         )
     for prior in (1.0, 10.0):
         yield "creator counts", lambda prior=prior: CreatorCounts(logs, question, prior=prior)
-    for share in (0.5, 0.8):
+    for share in _SHARPNESS_SHARES:
         sharpness = share * logs.platform.config.sharpness
+        centroid = functools.partial(HistoryCentroid, logs, sharpness=sharpness)
+        yield "history centroid", centroid
         yield (
-            "history centroid",
-            lambda sharpness=sharpness: HistoryCentroid(logs, sharpness=sharpness),
+            "history centroid, dot product",
+            lambda centroid=centroid: DotProduct(centroid()),
         )
     fitted = functools.cache(lambda: FittedTaste(logs))
     yield "fitted taste", fitted
