@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
+from trainer.losses import MASKED
 from trainer.memory import ItemMemory
 from trainer.replicas import own_rows
 
@@ -20,7 +21,8 @@ class Columns:
         copies: float32 [N].
         share: float32 [N].
         logits: float32 [B, N].
-        hidden: bool [B, N], no negative of the row.
+        masked: int64 [pairs, 2], (row, column) that is no negative of the row.
+        hidden: bool [B, N], the same of what pairs do not say; None: nothing more.
         rows: float32 [], rows whose positives are among the columns.
         own_rows: float32 [B], those of the row's own user.
     """
@@ -29,9 +31,16 @@ class Columns:
     copies: tf.Tensor
     share: tf.Tensor
     logits: tf.Tensor
-    hidden: tf.Tensor
+    masked: tf.Tensor
+    hidden: tf.Tensor | None
     rows: tf.Tensor
     own_rows: tf.Tensor
+
+    def without_masked(self, log_weight: tf.Tensor) -> tf.Tensor:
+        """Log weights, float32 [B, N], `MASKED` where a column is no negative of the row."""
+        masked = tf.fill(tf.shape(self.masked)[:1], MASKED)
+        log_weight = tf.tensor_scatter_nd_update(log_weight, self.masked, masked)
+        return log_weight if self.hidden is None else tf.where(self.hidden, MASKED, log_weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +65,9 @@ class Vectors:
         return tf.matmul(users, items, transpose_b=True)
 
     def logits_of_own(self, index: tf.Tensor) -> tf.Tensor:
-        """Of each user's own candidates, [B, K]: float32 [B, K]."""
-        own = tf.linalg.matvec(tf.gather(self.candidates, index), self.users)
-        return tf.cast(own, tf.float32) / self.temperature
+        """Of each user's own candidates, int64 [B, K]: float32 [B, K]."""
+        own = tf.cast(tf.gather(self.candidates, index), tf.float32)
+        return tf.linalg.matvec(own, tf.cast(self.users, tf.float32)) / self.temperature
 
 
 def mask_of_pairs(pairs: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
@@ -99,7 +108,8 @@ def with_memory(
         copies=tf.concat([columns.copies, filled], 0),
         share=tf.concat([columns.share, memory.share], 0),
         logits=tf.concat([columns.logits, remembered], 1),
-        hidden=tf.pad(columns.hidden, [[0, 0], [0, memory.size]]) | is_liked,
+        masked=columns.masked,
+        hidden=is_liked,
         rows=columns.rows + tf.cast(used, tf.float32),
         own_rows=columns.own_rows + entries,
     )
@@ -166,5 +176,7 @@ def without_shown(
         copies |= same
         liked.append(tf.reduce_any(same & mine, 1))
     before = tf.shape(columns.item)[0] - memory.size
-    hidden = columns.hidden | tf.pad(copies, [[0, 0], [before, 0]])
+    hidden = tf.pad(copies, [[0, 0], [before, 0]])
+    if columns.hidden is not None:
+        hidden |= columns.hidden
     return replace(columns, hidden=hidden), tf.where(tf.stack(liked, 1), -1, shown)

@@ -87,8 +87,9 @@ class WindowMeans(tf.keras.layers.Layer):
         means = vectors.means(inside)
         if self.ages is None:
             return means
-        of_age = Rows(table=tf.convert_to_tensor(self.ages.table), index=bucket)
-        return tf.concat([means, of_age.means(inside)], -1)
+        shares = tf.reshape(_bucket_shares(bucket, inside), [-1, AGE_BUCKETS])
+        of_age = shares @ tf.convert_to_tensor(self.ages.table)
+        return tf.concat([means, tf.reshape(of_age, [-1, *inside.shape[1:2], of_age.shape[1]])], -1)
 
     def _weighted_means(
         self, vectors: tf.Tensor | Rows, bucket: tf.Tensor | None, weights: tf.Tensor
@@ -116,6 +117,27 @@ class WindowMeans(tf.keras.layers.Layer):
         gap = age - tf.pad(age[:, 1:], [[0, 0], [0, 1]])
         long = tf.cast(gap > self.session_gap_sec, tf.int32)
         return tf.cumsum(long, axis=1, reverse=True) == 0
+
+
+def _bucket_shares(bucket: tf.Tensor, inside: tf.Tensor) -> tf.Tensor:
+    """How the items of each mean are spread over ages, so that few rows serve all of them.
+
+    Args:
+        bucket: int64 [N, L].
+        inside: bool [N, means, L].
+
+    Returns:
+        float32 [N, means, AGE_BUCKETS], shares; zeros where nothing is inside.
+    """
+    at = tf.where(inside)
+    mean = at[:, 0] * inside.shape[1] + at[:, 1]
+    cell = mean * AGE_BUCKETS + tf.gather_nd(bucket, tf.stack([at[:, 0], at[:, 2]], 1))
+    shape = [tf.shape(inside, tf.int64)[0], inside.shape[1], AGE_BUCKETS]
+    counts = tf.math.unsorted_segment_sum(
+        tf.ones_like(cell, tf.float32), cell, tf.reduce_prod(shape)
+    )
+    counts = tf.reshape(counts, shape)
+    return tf.math.divide_no_nan(counts, tf.reduce_sum(counts, -1, keepdims=True))
 
 
 def _from_newest(mask: tf.Tensor) -> tf.Tensor:

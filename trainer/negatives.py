@@ -57,7 +57,7 @@ class Negatives(tf.Module):
         super().__init__(name="negatives")
         self._config = config
         self._num_items = num_items
-        self._upload_day = tf.constant(upload_day)
+        self._upload_day = tf.constant(upload_day) if upload_day.any() else None
         # The full softmax samples nothing: every item stands for itself.
         is_full = config.kind is LossKind.FULL_SOFTMAX
         self._correction = Correction.NONE if is_full else config.correction
@@ -139,23 +139,20 @@ class Negatives(tf.Module):
         """Items for each user, of the memory too where so many of its slots, int64 [], are used."""
         columns = self._drawn_columns(vectors, inputs, share)
         positive_index = own_rows(inputs["positive_index"])
-        rows = tf.shape(positive_index, tf.int64)[0]
-        positive = tf.gather_nd(columns.logits, tf.stack([tf.range(rows), positive_index], 1))
+        # Not out of all logits: their gradient would be as large as they are, all but empty.
+        positive = tf.squeeze(vectors.logits_of_own(positive_index[:, tf.newaxis]), 1)
         # Of the whole batch: what the other replicas' rows know of a user is known of this one's.
         item_of_row = tf.gather(columns.item, inputs["positive_index"])
         shown = inputs.get("impressed_index")
         if shown is not None:
             shown = own_rows(shown)
-            pairs = own_pairs(inputs["impressed_masked"], tf.shape(item_of_row, tf.int64)[0])
-            also = mask_of_pairs(pairs, tf.shape(columns.logits, tf.int64))
-            columns = replace(columns, hidden=columns.hidden | also)
+            also = own_pairs(inputs["impressed_masked"], tf.shape(item_of_row, tf.int64)[0])
+            columns = replace(columns, masked=tf.concat([columns.masked, also], 0))
         if self.memory is not None and used is not None:
             remembered = vectors.logits(self.memory.vector)
             columns = with_memory(
                 columns, inputs["user"], item_of_row, self.memory, used, remembered
             )
-            later = self._is_later(columns.item, inputs)
-            columns = replace(columns, hidden=columns.hidden | later)
             if shown is not None:
                 columns, shown = without_shown(columns, shown, inputs, self.memory, used)
         mix = Drawn(
@@ -165,12 +162,14 @@ class Negatives(tf.Module):
             own_rows=columns.own_rows,
             uniform=self._config.uniform_negatives,
             num_items=self._num_items,
+            since=self._since(columns.item),
+            day=own_rows(inputs["row_day"]),
         )
         of_item = None
         if self._config.duplicates is Duplicates.REMOVED:
             of_item = copies_of_item(columns.item, columns.copies)
         log_weight = log_weights(mix, self._correction, copies_of_item=of_item)
-        log_weight = tf.where(columns.hidden, MASKED, log_weight)
+        log_weight = columns.without_masked(log_weight)
         negatives = columns.logits
         if shown is not None:
             # A row's own: there for sure, so each stands for itself.
@@ -194,20 +193,20 @@ class Negatives(tf.Module):
         logits = vectors.logits(vectors.candidates[:count])
         rows = tf.shape(positive_index, tf.int64)[0]
         in_batch = float(self._config.in_batch_negatives)
-        liked = mask_of_pairs(own_pairs(inputs["masked"], rows), tf.shape(logits, tf.int64))
         return Columns(
             item=item,
             copies=copies,
             share=share,
             logits=logits,
-            hidden=liked | self._is_later(item, inputs),
+            masked=own_pairs(inputs["masked"], rows),
+            hidden=None,
             rows=in_batch * tf.cast(rows, tf.float32),
             own_rows=in_batch * own_rows(inputs["rows_of_user"]),
         )
 
-    def _is_later(self, item: tf.Tensor, inputs: Inputs) -> tf.Tensor:
-        """Which items, int64 [N], were uploaded after each row's day: bool [B, N]."""
-        return tf.gather(self._upload_day, item) > own_rows(inputs["row_day"])[:, tf.newaxis]
+    def _since(self, item: tf.Tensor) -> tf.Tensor | None:
+        """The first day of each item, int64 [N] twice; None where no item's is known."""
+        return None if self._upload_day is None else tf.gather(self._upload_day, item)
 
     def _positive_log_weight(self, mix: Drawn, share: tf.Tensor) -> tf.Tensor:
         """Yi et al. correct the positive's logit too."""
@@ -235,7 +234,11 @@ class Negatives(tf.Module):
             uniform=0,
             num_items=1,
         )
-        masked = tf.transpose(tf.gather(drawn.hidden, positive_index, axis=1))
+        liked = mask_of_pairs(drawn.masked, tf.shape(drawn.logits, tf.int64))
+        masked = tf.transpose(tf.gather(liked, positive_index, axis=1))
+        since = self._since(item_of_row)
+        if since is not None:
+            masked |= since[:, tf.newaxis] > inputs["row_day"]
         log_weight = tf.where(masked, MASKED, log_weights(mix, self._correction))
         return Scores(
             positive=tf.linalg.diag_part(negatives),

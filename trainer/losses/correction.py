@@ -19,6 +19,8 @@ class Drawn:
         own_rows: float32 [B], those among them that are of row i's own user, and are masked.
         uniform: N_u, items drawn uniformly.
         num_items: M, out of so many.
+        since: int64 [N], the first day on which each column's item exists; None: all always did.
+        day: int64 [B], of each row; given with `since`.
     """
 
     copies: tf.Tensor
@@ -27,6 +29,8 @@ class Drawn:
     own_rows: tf.Tensor
     uniform: int
     num_items: int
+    since: tf.Tensor | None = None
+    day: tf.Tensor | None = None
 
 
 def log_weights(
@@ -46,7 +50,7 @@ def log_weights(
             count once and the item's columns share its weight by their copies.
 
     Returns:
-        float32 [B, N]; `MASKED` for columns that were never drawn.
+        float32 [B, N]; `MASKED` for columns that were never drawn or do not exist on a row's day.
 
     Source: importance sampling of the normaliser, Bengio and Senecal (2003); `logq` is Yi et al.,
         Sampling-Bias-Corrected Neural Modeling (RecSys 2019), section 3, over the mix of negatives.
@@ -66,6 +70,13 @@ def log_weights(
             drawn, others, drawn.share, with_duplicates=copies_of_item is None
         )
     table = tf.where(drawn.copies > 0, table, MASKED)
+    if drawn.since is not None:
+        days, day_of_row = tf.unique(drawn.day)
+        # Rows alike in both share a row of the table.
+        number = tf.size(days)
+        alike, row = tf.unique(row * number + day_of_row)
+        is_later = drawn.since > tf.gather(days, alike % number)[:, tf.newaxis]
+        table = tf.where(is_later, MASKED, tf.gather(table, alike // number))
     return tf.gather(table, row)
 
 

@@ -40,14 +40,14 @@ class Softmax(Loss):
 def _log_sum_exp(values: tf.Tensor) -> tuple[tf.Tensor, object]:
     """Log of the sum of exponentials of each row: float32 [B, N] to float32 [B].
 
-    `tf.reduce_logsumexp` with a gradient that takes one multiplication a value: the derived one
-    writes a [B, N] of the upstream gradient first.
+    `tf.reduce_logsumexp` by the softmax's kernel, which passes over the values once where it does
+    four times, and with a gradient of one multiplication a value.
     """
-    greatest = tf.reduce_max(values, 1, keepdims=True)
-    exponential = tf.exp(values - greatest)
-    total = tf.reduce_sum(exponential, 1, keepdims=True)
+    shares = tf.nn.softmax(values)
+    # The greatest value's share, 1 / N or more, says what all of them come to.
+    total = tf.reduce_max(values, 1) - tf.math.log(tf.reduce_max(shares, 1))
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        return exponential * (upstream[:, tf.newaxis] / total)
+        return shares * upstream[:, tf.newaxis]
 
-    return tf.squeeze(tf.math.log(total) + greatest, 1), gradient
+    return total, gradient
