@@ -54,5 +54,7 @@ class HashedDistributionEncoder(Encoder):
     def call(self, looked_up: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         """What `look_up` gave to float32 [N, dim]."""
         buckets, shares = looked_up
-        vectors = tf.reduce_mean(self.embedding(buckets), -2)
-        return tf.reduce_sum(vectors * shares[..., tf.newaxis], -2)
+        at = tf.where(shares > 0)  # padding is most of it
+        vectors = tf.reduce_mean(self.embedding(tf.gather_nd(buckets, at)), -2)
+        weighted = vectors * tf.gather_nd(shares, at)[:, tf.newaxis]
+        return tf.math.unsorted_segment_sum(weighted, at[:, 0], tf.shape(shares)[0])
