@@ -221,6 +221,16 @@ def test_every_mix_equals_its_definition(
     np.testing.assert_allclose(by_library(d, config)[0], by_definition(d, config), rtol=5e-5)
 
 
+@pytest.mark.parametrize("mix", ["in-batch and uniform", "all"])
+def test_items_of_no_known_day_are_negatives_of_every_row(mix: str) -> None:
+    config = config_of(mix)
+    d = draw(3, users=4, memory=config.memory_size)
+    always = replace(d, upload_day=np.zeros_like(d.upload_day))
+    expected = by_definition(always, config)
+    np.testing.assert_allclose(by_library(always, config)[0], expected, rtol=5e-5)
+    assert not np.allclose(expected, by_definition(d, config))
+
+
 def test_the_mixes_differ() -> None:
     """Or the test above would say nothing."""
     configs = [config_of(mix) for mix in MIXES]
