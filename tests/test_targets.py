@@ -1,5 +1,9 @@
 """Targets: the next label, or a random one of the user's next few."""
 
+import random
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -7,7 +11,9 @@ import tensorflow as tf
 
 from configs.schema import Config
 from preprocessing.columns import SECONDS_PER_DAY
+from tests.decoded import run
 from tests.fresh_model import new_model
+from tests.raw_logs import DAY_S, START, Row, write_tables
 from tests.tiny_run import tiny_config, tiny_dataset
 from trainer.candidates import sampling_of
 from trainer.dataset import Dataset, load_interactions, open_dataset
@@ -126,3 +132,38 @@ def test_batches_take_their_positives_from_the_targets(config: Config, dataset: 
     np.testing.assert_array_equal(drawn, again)
     # A third stay, less what happens to be the same item.
     assert 0.25 < (own == drawn).mean() < 0.5
+
+
+def test_shares_are_by_the_day_of_the_row_and_not_of_its_label(
+    config: Config, tmp_path: Path
+) -> None:
+    """Shown late at night and liked after midnight: the row is of the day before its label."""
+    draw = random.Random(3)
+    events: list[Row] = []
+    for _ in range(600):
+        user, video = f"u{draw.randrange(40)}", f"v{draw.randrange(30)}"
+        shown = START + draw.randrange(1, 9) * DAY_S - draw.randrange(1, 4)
+        for event, after in (("impression", 0), ("like", draw.choice([0, 3, DAY_S]))):
+            row = {"user_id": user, "video_id": video, "timestamp": shown + after}
+            events.append({"event": event, **row})
+    videos = [{"video_id": f"v{n}", "category": "a", "upload_time": START} for n in range(30)]
+    users = [{"user_id": f"u{n}"} for n in range(40)]
+    rows = run(config, write_tables(tmp_path / "logs", events, videos, users), tmp_path / "dataset")
+    dataset = open_dataset(rows.root, config)
+    found = rows.rows("train")
+    late = np.mean([row["label_time"] // SECONDS_PER_DAY > row["day"] for row in found])
+    assert 0.3 < late < 0.9
+    number = {video: n for n, video in enumerate(dataset.catalog.video_id)}
+    day = np.array([row["day"] for row in found])
+    item = np.array([number[row["item"]] for row in found])
+
+    near = replace(config, train=replace(config.train, batch_days=1.0))
+    targets = NextTargets(dataset, 1)
+    for shares in (shares_of(near, dataset), shares_of(near, dataset, targets)):
+        for days in ([day.min()], [day.max()], [day.min() + 1, day.min() + 3]):
+            inside = (day >= days[0]) & (day <= days[-1])
+            expected = np.bincount(item[inside], minlength=dataset.catalog.size) / inside.sum()
+            asked = tf.range(dataset.catalog.size, dtype=tf.int64)
+            np.testing.assert_allclose(
+                shares(asked, tf.constant(days, tf.int64)), expected, rtol=1e-5
+            )

@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as pads
 import tensorflow as tf
 
 from configs.schema import Config
 from preprocessing import manifest as manifests
-from preprocessing.columns import QUERY_COLUMNS, TIMESTAMP, USER_ID
+from preprocessing.columns import ITEM, QUERY_COLUMNS, TIMESTAMP, USER_ID
 from preprocessing.features import FeatureSpec, spec_of
 from preprocessing.manifest import Manifest
 from trainer.catalog import Assets, Catalog, load_assets, load_catalog
 from trainer.queries import Int64Array, Interactions, Queries, Ragged
-from trainer.records import Rows, parse_packed, to_dense
+from trainer.records import Rows, parse_block, parse_packed, to_dense
+
+_RECORDS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,10 +150,49 @@ def load_interactions(dataset: Dataset, splits: Sequence[str]) -> Interactions:
     )
 
 
+def load_row_days(dataset: Dataset, labels: Interactions) -> Int64Array:
+    """The day of the train row that each train label made, int64 [N], days since 1970.
+
+    A label has the time of its positive event, its row that of the impression that it answers,
+    which may be of a day before.
+
+    Args:
+        dataset: whose rows.
+        labels: all of its train labels, of `load_interactions`.
+    """
+    wanted = (USER_ID, ITEM, "label_time", "day")
+    columns = [c for c in dataset.spec.train_columns if c.name in wanted]
+    files = [str(dataset.root / f.name) for f in dataset.manifest.part("train")]
+    records = tf.data.TFRecordDataset(files).batch(_RECORDS_AT_ONCE)
+    blocks = [
+        (_hashed(rows[USER_ID]), *(rows[name].numpy() for name in wanted[1:]))
+        for rows in (parse_block(block, columns) for block in records)
+    ]
+    row_user, row_item, row_time, row_day = (
+        np.concatenate([np.zeros(0, np.int64), *each]) for each in zip(*blocks, strict=True)
+    )
+    user = _hashed(tf.constant(_user_ids(dataset).to_pylist(), tf.string))[labels.user]
+    of_labels = np.lexsort((labels.item, labels.time, user))
+    of_rows = np.lexsort((row_item, row_time, row_user))
+    assert np.array_equal(row_item[of_rows], labels.item[of_labels]), "a train row for each label"
+    day = np.empty(len(user), np.int64)
+    day[of_labels] = row_day[of_rows]
+    return day
+
+
+def _hashed(user_id: tf.Tensor) -> Int64Array:
+    hashed: Int64Array = tf.strings.to_hash_bucket_fast(user_id, 1 << 62).numpy()
+    return hashed
+
+
+def _user_ids(dataset: Dataset) -> pa.ChunkedArray:
+    """In the order of `Interactions.user`."""
+    files = [str(dataset.root / f.name) for f in dataset.manifest.part("users")]
+    return pads.dataset(files).to_table(columns=[USER_ID])[USER_ID]
+
+
 def load_user_counts(dataset: Dataset) -> dict[str, int]:
     """Train rows by user id, of users that have any."""
-    files = [str(dataset.root / f.name) for f in dataset.manifest.part("users")]
-    ids = pads.dataset(files).to_table(columns=[USER_ID])[USER_ID]
     counts = np.bincount(load_interactions(dataset, ["train"]).user)
     some = np.flatnonzero(counts)
-    return dict(zip(ids.take(some).to_pylist(), counts[some].tolist(), strict=True))
+    return dict(zip(_user_ids(dataset).take(some).to_pylist(), counts[some].tolist(), strict=True))

@@ -9,8 +9,8 @@ import pyarrow.dataset as pads
 import tensorflow as tf
 
 from configs.schema import Config
-from preprocessing.columns import ITEM, SECONDS_PER_DAY, USER_ID
-from trainer.dataset import Dataset, load_interactions
+from preprocessing.columns import ITEM, USER_ID
+from trainer.dataset import Dataset, load_interactions, load_row_days
 from trainer.queries import Interactions
 from trainer.shares import DailyShares, OverallShares, Shares
 
@@ -51,7 +51,12 @@ class NextTargets:
         upload_time = dataset.catalog.upload_time
         self._upload_time = tf.constant(upload_time)
         self.day, self.item, self.rows = _expected(
-            labels, end, window, upload_time=upload_time, num_items=dataset.catalog.size
+            labels,
+            load_row_days(dataset, labels),
+            end,
+            window,
+            upload_time=upload_time,
+            num_items=dataset.catalog.size,
         )
         self.count = np.bincount(self.item, self.rows, minlength=dataset.catalog.size)
 
@@ -89,11 +94,12 @@ def shares_of(config: Config, dataset: Dataset, targets: NextTargets | None = No
     if targets is not None:
         return DailyShares(targets.item, targets.day, targets.rows)
     labels = load_interactions(dataset, ["train"])
-    return DailyShares(labels.item, labels.time // SECONDS_PER_DAY)
+    return DailyShares(labels.item, load_row_days(dataset, labels))
 
 
 def _expected(
     labels: Interactions,
+    day: npt.NDArray[np.int64],
     end: npt.NDArray[np.int64],
     window: int,
     *,
@@ -102,7 +108,7 @@ def _expected(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Days, items and how many rows of the day are expected to have the item as their target."""
     choices = np.minimum(window, end - np.arange(len(end)))
-    days, day_of_row = np.unique(labels.time // SECONDS_PER_DAY, return_inverse=True)
+    days, day_of_row = np.unique(day, return_inverse=True)
     days_at_once = max(_MAX_CELLS // num_items, 1)
     found = []
     for first in range(0, len(days), days_at_once):
@@ -116,8 +122,8 @@ def _expected(
             cells += np.bincount(cell, 1 / choices[row], minlength=len(cells))
         some = np.flatnonzero(cells)
         found.append((days[first + some // num_items], some % num_items, cells[some]))
-    day, item, count = (np.concatenate(each) for each in zip(*found, strict=True))
-    return day, item, count
+    by_day, by_item, count = (np.concatenate(each) for each in zip(*found, strict=True))
+    return by_day, by_item, count
 
 
 def _key(user: Any, time: Any) -> Any:
