@@ -71,7 +71,8 @@ class EaseParameters:
 
     Attributes:
         regularization: its lambda.
-        max_items: it sees the most popular so many (its cost is cubic).
+        max_items: it sees the most popular so many, or all items if no more users have any, since
+            its cost is cubic in the lesser of the two.
     """
 
     regularization: float = 300.0

@@ -167,6 +167,33 @@ class TestEase:
             weights = np.linalg.solve(ridge, others.T @ users[:, item])
             np.testing.assert_allclose(scores[:, item], others @ weights, atol=1e-5)
 
+    def test_with_fewer_users_than_items_all_items_are_covered(self):
+        """The same scores by the inverse over users as by that over items, whatever `max_items`."""
+        rng = np.random.default_rng(1)
+        sequences = [sorted(rng.permutation(60)[: rng.integers(2, 20)] + 1) for _ in range(12)]
+        train = interactions_of(sequences, num_items=64)
+        histories = [sequences[0], [3, 17], [63], [], [9, 9, 30]]
+        by_items, by_users = (
+            scores_of(Ease(EaseParameters(regularization=2, max_items=n)).fit(train), histories)
+            for n in (100, 12)
+        )
+        known = np.flatnonzero(train.item_counts)
+        assert len(known) > 30
+        np.testing.assert_allclose(by_users[:, known], by_items[:, known], atol=1e-5)
+        # Of what no user has, and for whom nothing is known, popularity alone decides.
+        assert (by_users[:, [62, 63]] <= by_users[:, known].min(axis=1, keepdims=True)).all()
+        # And so in the factored form.
+        factored = [
+            scores_of(
+                EaseFactored(EaseFactoredParameters(dim=6, regularization=2, max_items=n)).fit(
+                    train
+                ),
+                histories,
+            )[:, known]
+            for n in (100, 12)
+        ]
+        np.testing.assert_allclose(factored[0], factored[1], atol=1e-4)
+
     def test_what_is_not_covered_comes_after_by_popularity(self):
         sequences = [[1, 2, 3], [1, 2, 3], [1, 2, 4], [1, 4, 5], [2, 4]]
         train = interactions_of(sequences, num_items=7)

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from configs.baselines import EaseFactoredParameters
 from trainer.baselines.base import user_items
-from trainer.baselines.ease import co_occurrence, ease_weights, most_popular
+from trainer.baselines.ease_weights import EaseWeights, ease_weights
 from trainer.baselines.factors import FactorModel
 from trainer.baselines.popularity import recent_counts
 from trainer.queries import Int64Array, Interactions
@@ -38,13 +38,13 @@ class EaseFactored(FactorModel):
     def item_vectors(self, train: Interactions, before_split: Interactions) -> Float32Array:
         """See `FactorModel`."""
         parameters = self._parameters
-        self._covered = most_popular(train, parameters.max_items)
-        by_user = user_items(train)[:, self._covered]
         weights = ease_weights(
-            co_occurrence(train, self._covered), parameters.regularization
-        ).astype(np.float32)
+            train, regularization=parameters.regularization, max_items=parameters.max_items
+        )
+        self._covered = weights.covered
+        by_user = user_items(train)[:, self._covered]
         directions = _principal(by_user, weights, parameters.dim - 1)
-        self._user_weights = weights @ directions
+        self._user_weights = weights.times(directions)
         recent = recent_counts(before_split, parameters.days)
         vectors = np.zeros((train.num_items, directions.shape[1] + 1), dtype=np.float32)
         vectors[self._covered, :-1] = directions
@@ -59,8 +59,8 @@ class EaseFactored(FactorModel):
         return np.concatenate([personal, weight], axis=1).astype(np.float32)
 
 
-def _principal(by_user: sp.csr_array, weights: Float32Array, count: int) -> Float32Array:
-    """The first right singular vectors of X B: [users, n], [n, n] to [n, min(count, n)].
+def _principal(by_user: sp.csr_array, weights: EaseWeights, count: int) -> Float32Array:
+    """The first right singular vectors of X B, X [users, n]: [n, min(count, n)].
 
     By subspace iteration: X B itself would be users times items.
 
@@ -68,10 +68,10 @@ def _principal(by_user: sp.csr_array, weights: Float32Array, count: int) -> Floa
         Halko, Martinsson & Tropp, "Finding structure with randomness" (SIAM Review 2011),
         algorithm 4.4, with the Rayleigh-Ritz step of their algorithm 5.3.
     """
-    n = len(weights)
+    n = by_user.shape[1]
 
     def apply(block: Float32Array) -> Float32Array:
-        return weights.T @ (by_user.T @ (by_user @ (weights @ block)))
+        return weights.transposed_times(by_user.T @ (by_user @ weights.times(block)))
 
     draw = np.random.default_rng(0)
     block = draw.standard_normal((n, min(n, count + _OVERSAMPLING)), dtype=np.float32)
