@@ -185,7 +185,7 @@ def _models(logs: ShortVideoLogs, question: Question) -> Iterator[tuple[str, Cal
         )
     for l2 in _EASE_L2:
         yield (
-            "EASE, 5,000 videos",
+            "EASE",
             lambda l2=l2: Ease(EaseParameters(regularization=l2)).fit(given),
         )
     for prior in (1.0, 10.0):

@@ -22,7 +22,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from configs.errors import UserError
-from configs.schema import Config, DamagedFiles
+from configs.kinds import Entity
+from configs.schema import Config, DamagedFiles, SplitBy
 from configs.serialization import to_dict
 from preprocessing import counters, runner_buffers
 from preprocessing import manifest as manifests
@@ -34,7 +35,7 @@ from preprocessing.pipeline import define_pipeline
 from preprocessing.previous import load_previous
 from preprocessing.progress import stage_lines, stderr_aside
 from preprocessing.sources import SourceFile, damage_of, list_files, read_schema
-from preprocessing.splits import check_dates, empty_test
+from preprocessing.splits import check_dates, counted_answers, empty_test
 from preprocessing.text import fingerprints
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -108,6 +109,9 @@ def preprocess(
     _show(manifest, display)
     total = manifest.counters["total"]
     warnings = [] if total["rows"]["test"] else [empty_test(config.data.split, manifest.splits)]
+    item_counts = list(spec.counts(Entity.ITEM))
+    if config.data.split.by is SplitBy.LOO and item_counts:
+        warnings.append(counted_answers(item_counts))
     for warning in warnings:
         display.print(Text.assemble(("warning:", "bold red"), " ", warning))
     return {

@@ -207,6 +207,36 @@ def test_an_empty_test_split_is_warned_of(split: Split, expected: str, tmp_path:
 
 
 @pytest.mark.parametrize(
+    ("by", "counts", "warned"),
+    [
+        (SplitBy.LOO, ("positives", "completion"), True),
+        (SplitBy.LOO, (), False),
+        (SplitBy.FRACTION, ("positives", "completion"), False),
+    ],
+)
+def test_leave_one_out_with_counts_of_items_is_warned_of(
+    by: SplitBy, counts: tuple[str, ...], warned: bool, tmp_path: Path
+) -> None:
+    """By the end of the log, as of which items are embedded, they count what is asked for."""
+    kept = {name: features()[name] for name in ("item_id", "history", "age_days", *counts)}
+    found = preprocess(
+        config_of(small_data(split=Split(by=by)), **kept),
+        tables=raw_log(0).write(tmp_path / "raw"),
+        output=tmp_path / "out",
+        display=Console(quiet=True),
+    )
+    assert found["rows"]["test"]
+    if warned:
+        (warning,) = found["warnings"]
+        assert warning.startswith(
+            "config.features: found counts of items (positives, completion_numerator, "
+            "completion_denominator) with data.split.by=loo, expected none: "
+        )
+    else:
+        assert not found["warnings"]
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--direct_num_wrkers=2",), "found 'direct_num_wrkers', expected Beam's own flags"),
