@@ -30,6 +30,7 @@ class Kind(enum.Enum):
 
     TEXT = "a string"
     INTEGER = "an integer"
+    SECONDS = "an integer, UTC seconds"
     NUMBER = "a number"
     TIME = "seconds, a date, a timestamp or an ISO 8601 string"
     VECTOR = "a list of numbers"
@@ -39,6 +40,7 @@ class Kind(enum.Enum):
 DTYPES: dict[Kind, pl.DataType] = {
     Kind.TEXT: pl.String(),
     Kind.INTEGER: pl.Int64(),
+    Kind.SECONDS: pl.Int64(),
     Kind.NUMBER: pl.Float64(),
     Kind.TIME: pl.Int64(),
     Kind.VECTOR: pl.List(pl.Float32()),
@@ -100,7 +102,7 @@ def tables_of(spec: FeatureSpec) -> dict[str, Table]:
             Field(name=VIDEO_ID, kind=Kind.TEXT, required=True),
             Field(
                 name=TIMESTAMP,
-                kind=Kind.INTEGER,
+                kind=Kind.SECONDS,
                 required=True,
                 low=data.min_timestamp,
                 high=data.max_timestamp,
@@ -194,7 +196,7 @@ def _is_readable(found: pa.DataType, kind: Kind) -> bool:
     match kind:
         case Kind.TEXT:
             readable = text or integer or pa.types.is_boolean(found)
-        case Kind.INTEGER:
+        case Kind.INTEGER | Kind.SECONDS:
             readable = integer
         case Kind.NUMBER:
             readable = number
@@ -271,16 +273,17 @@ def reason_of(table: Table) -> pl.Expr:
                 missing = missing | (column == "")
             add(missing, f"{name}: missing")
         if table.name == "events" and name == EVENT:
-            add(~column.is_in(EVENTS), f"{name}: unknown name")
+            add(~column.is_in(EVENTS), f"{name}: none of {', '.join(EVENTS)}")
         if field.kind is Kind.NUMBER:
             # Rows hold numbers as float32.
             add(~column.cast(pl.Float32).is_finite(), f"{name}: not finite")
+        unit = " UTC seconds" if field.kind in (Kind.SECONDS, Kind.TIME) else ""
         if field.low is not None:
-            add(column < field.low, f"{name}: below {field.low:.12g}")
+            add(column < field.low, f"{name}: below {field.low:.12g}{unit}")
         if field.above is not None:
             add(column <= field.above, f"{name}: not above {field.above:.12g}")
         if field.high is not None:
-            add(column > field.high, f"{name}: above {field.high:.12g}")
+            add(column > field.high, f"{name}: above {field.high:.12g}{unit}")
         if field.kind is Kind.VECTOR:
             add(column.list.len() != field.length, f"{name}: not of length {field.length}")
             finite = column.list.eval(pl.element().is_finite().fill_null(False)).list.all()

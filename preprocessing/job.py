@@ -25,7 +25,7 @@ from configs.errors import UserError
 from configs.kinds import Entity
 from configs.schema import Config, DamagedFiles, SplitBy
 from configs.serialization import to_dict
-from preprocessing import counters, runner_buffers
+from preprocessing import counters, log_warnings, runner_buffers
 from preprocessing import manifest as manifests
 from preprocessing.contract import TABLES, Table, check_parquet, check_present, tables_of
 from preprocessing.features import FeatureSpec, spec_of
@@ -108,7 +108,10 @@ def preprocess(
 
     _show(manifest, display)
     total = manifest.counters["total"]
-    warnings = [] if total["rows"]["test"] else [empty_test(config.data.split, manifest.splits)]
+    warnings = log_warnings.unknown_ids(manifest.counters)
+    warnings += log_warnings.events_never_logged(spec, summary["labels"]["event"])
+    if not total["rows"]["test"]:
+        warnings.append(empty_test(config.data.split, manifest.splits))
     item_counts = list(spec.counts(Entity.ITEM))
     if config.data.split.by is SplitBy.LOO and item_counts:
         warnings.append(counted_answers(item_counts))
@@ -310,6 +313,8 @@ def _show(manifest: Manifest, display: Console) -> None:
                 table.add_row(f"{name.replace('_', ' ')}: {reason}", f"{count:,}")
         else:
             table.add_row(name.replace("_", " "), f"{value:,}")
+    for name in ("unknown_user", "unknown_video"):
+        table.add_row(name.replace("_", " "), f"{manifest.counters[name]:,}")
     display.print(table)
     for damage in manifest.counters["quarantined"].values():
         display.print(f"left out: {damage}", markup=False)

@@ -280,6 +280,7 @@ def _json_texts(
 _FROM_JSON: dict[Kind, _FromJson] = {
     Kind.TEXT: _json_text,
     Kind.INTEGER: _json_integer,
+    Kind.SECONDS: _json_integer,
     Kind.NUMBER: _json_number,
     Kind.TIME: _json_integer,
     Kind.VECTOR: _json_vector,

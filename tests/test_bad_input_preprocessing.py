@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from configs import movielens
+from configs import kinds, movielens
 from configs.errors import UserError
 from configs.kinds import Entity, Vocabulary
 from configs.schema import Config, PositiveRule, Split, SplitBy
@@ -77,7 +77,10 @@ def test_a_parquet_column_that_is_missing_or_of_another_type(
     assert found == (f"--events: {path}: found no column 'video_id', expected it to hold a string")
     frame.with_columns(pl.col("timestamp").cast(pl.String)).write_parquet(path)
     found = refusal(config, where, tmp_path / "out")
-    assert found == f"--events: {path}: column 'timestamp': found large_string, expected an integer"
+    assert found == (
+        f"--events: {path}: column 'timestamp': found large_string, "
+        "expected an integer, UTC seconds"
+    )
     frame.drop("device").write_parquet(path)
     found = refusal(config, where, tmp_path / "out")
     assert found.startswith("config.features: found no column 'device' (device) in --events; ")
@@ -116,7 +119,7 @@ def test_an_unknown_event_name_and_other_bad_lines(
         f"--events: 10 of {total} rows are malformed, expected at most 1.00% "
         "(data.max_bad_fraction): watch_sec: below 0 (4x, as "
     )
-    assert f"event: unknown name (3x, as {path} line 1: " in found
+    assert f"event: none of {', '.join(kinds.EVENTS)} (3x, as {path} line 1: " in found
     assert f"not JSON (2x, as {path} line 4: {{)" in found
     assert "timestamp: below" not in found  # the fourth most common
 
@@ -304,14 +307,14 @@ def test_the_command_ends_in_one_json_line(tmp_path: Path) -> None:
         for u in range(3)
         for v in range(10)
     ]
-    video = {"video_id": "v1", "category": "a", "release_year": 1999}
-    user = {"user_id": "u1", "gender": "f", "age": 25, "occupation": "3"}
+    videos = [{"video_id": f"v{v}", "category": "a", "release_year": 1999} for v in range(10)]
+    users = [{"user_id": f"u{u}", "gender": "f", "age": 25, "occupation": "3"} for u in range(3)]
     done = run_command(
         "preprocessing.run",
         MOVIELENS,
         f"--events={write_lines(tmp_path / 'events.jsonl', rows)}",
-        f"--videos={write_lines(tmp_path / 'videos.jsonl', [video])}",
-        f"--users={write_lines(tmp_path / 'users.jsonl', [user])}",
+        f"--videos={write_lines(tmp_path / 'videos.jsonl', videos)}",
+        f"--users={write_lines(tmp_path / 'users.jsonl', users)}",
         f"--output={tmp_path / 'out'}",
         "--config.data.shards=1",
     )

@@ -238,9 +238,12 @@ BAD_LINES: list[tuple[bytes, str]] = [
     (line(watch_sec=-0.5).encode(), "watch_sec: below 0"),
     (line(watch_sec=1e7).encode(), "watch_sec: above 86400"),
     (line(watch_sec=3, video_duration=0).encode(), "video_duration: not above 0"),
-    (line(timestamp=START * 1_000).encode(), f"timestamp: above {START + 10 * DAY_S}"),
-    (line(timestamp=0).encode(), "timestamp: below 631152000"),
-    (line(timestamp=START + 11 * DAY_S).encode(), f"timestamp: above {START + 10 * DAY_S}"),
+    (line(timestamp=START * 1_000).encode(), f"timestamp: above {START + 10 * DAY_S} UTC seconds"),
+    (line(timestamp=0).encode(), "timestamp: below 631152000 UTC seconds"),
+    (
+        line(timestamp=START + 11 * DAY_S).encode(),
+        f"timestamp: above {START + 10 * DAY_S} UTC seconds",
+    ),
 ]
 
 

@@ -51,8 +51,11 @@ def read(path: Path, spec: FeatureSpec) -> VideoFile:
         ('{"video_id": "x", "content_vector": [1, null]}', "content_vector: not a list of numbers"),
         ('{"video_id": "x", "tags": "a"}', "tags: not a list of strings, found 'a'"),
         ('{"video_id": "x", "upload_time": "noon"}', "upload_time: not seconds, a date.* 'noon'"),
-        ('{"video_id": "x", "upload_time": -1}', "upload_time: below 0, found -1"),
-        ('{"video_id": "x", "upload_time": "2100-01-01"}', "upload_time: above 2000000000, found"),
+        ('{"video_id": "x", "upload_time": -1}', "upload_time: below 0 UTC seconds, found -1"),
+        (
+            '{"video_id": "x", "upload_time": "2100-01-01"}',
+            "upload_time: above 2000000000 UTC seconds, found",
+        ),
     ],
 )
 def test_a_line_that_breaks_the_contract_is_named(

@@ -8,11 +8,12 @@ import numpy as np
 from apache_beam.pvalue import TaggedOutput
 
 from configs.errors import UserError
+from configs.kinds import EVENTS
 from preprocessing import tally
 from preprocessing.catalog import (
     item_facts,
 )
-from preprocessing.contract import VIDEO_ID
+from preprocessing.contract import EVENT, VIDEO_ID
 from preprocessing.events import FILE
 from preprocessing.features import FeatureSpec
 from preprocessing.frames import Packed, pack, unpack
@@ -46,6 +47,8 @@ class Label(beam.DoFn):
             "tally",
             tally.add({"status": {str(f): {Status(s).name: n}}} for f, s, n in counts),
         )
+        named = {EVENTS[code]: n for code, n in events.group_by(EVENT).len().rows()}
+        yield TaggedOutput("tally", {"event": named})
         status = events[STATUS].to_numpy()
         yield TaggedOutput(
             "hashes",
