@@ -84,8 +84,9 @@ class Watch:
             raise DivergedError(
                 f"step {step}: found a mean cosine between items of {cosine:.3f} at "
                 f"{COLLAPSED_CHECKS} checks in a row, expected at most {self._max_item_cosine} "
-                "(config.train.max_item_cosine): the embeddings have collapsed; the last good "
-                f"checkpoint is {last_good}"
+                "(config.train.max_item_cosine): the embeddings have collapsed, or, if validation "
+                "got better, only lie close along what is popular: then train with 1 in a new "
+                f"workdir; the last good checkpoint is {last_good}"
             )
 
 
