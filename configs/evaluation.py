@@ -32,7 +32,7 @@ class Eval:
         ks: list lengths that metrics are given at.
         exclude_seen: leave seen items out of candidates and of what is relevant.
         new_users: also ask for users without any history at the query.
-        max_queries: of each protocol; more are cut to the first so many by a hash. 0: all.
+        max_queries: of each protocol; of more, so many are drawn, the same ones each time. 0: all.
         baselines: which run beside the model, and their parameters.
         tune_by: metric on the validation split that baselines are tuned by.
         bootstrap_samples: resamples of the users for intervals and paired differences; 0 for none.
