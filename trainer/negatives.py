@@ -190,7 +190,11 @@ class Negatives(tf.Module):
         copies, positive_index = inputs["candidate_copies"], inputs["positive_index"]
         count = tf.shape(copies)[0]  # the candidates beyond were impressed on some row, no more
         item = inputs["candidate_item"][:count]
-        logits = vectors.logits(vectors.candidates[:count])
+        # A slice that takes all would still copy its gradient.
+        drawn = (
+            vectors.candidates[:count] if self._config.impressed_negatives else vectors.candidates
+        )
+        logits = vectors.logits(drawn)
         rows = tf.shape(positive_index, tf.int64)[0]
         in_batch = float(self._config.in_batch_negatives)
         return Columns(
