@@ -190,11 +190,7 @@ class Negatives(tf.Module):
         copies, positive_index = inputs["candidate_copies"], inputs["positive_index"]
         count = tf.shape(copies)[0]  # the candidates beyond were impressed on some row, no more
         item = inputs["candidate_item"][:count]
-        # A slice that takes all would still copy its gradient.
-        drawn = (
-            vectors.candidates[:count] if self._config.impressed_negatives else vectors.candidates
-        )
-        logits = vectors.logits(drawn)
+        logits = vectors.logits(vectors.candidates[:count])
         rows = tf.shape(positive_index, tf.int64)[0]
         in_batch = float(self._config.in_batch_negatives)
         return Columns(
