@@ -100,7 +100,7 @@ class EaseFactoredParameters:
 
 @dataclass(slots=True, kw_only=True)
 class IalsParameters:
-    """Implicit alternating least squares.
+    """Implicit alternating least squares. The defaults serve ratings and short videos alike.
 
     Attributes:
         factors: width of the vectors.
@@ -110,9 +110,9 @@ class IalsParameters:
         seed: of the first vectors.
     """
 
-    factors: int = 64
-    regularization: float = 1.0
-    alpha: float = 10.0
+    factors: int = 128
+    regularization: float = 100.0
+    alpha: float = 20.0
     iterations: int = 15
     seed: int = 17
 

@@ -151,6 +151,12 @@ class TestRegistry:
             for changed, parameters in entry.candidates(parameters_of(Baselines(), kind)):
                 assert all(getattr(parameters, name) == v for name, v in changed.items())
 
+    @pytest.mark.parametrize("kind", BASELINES)
+    def test_the_defaults_are_among_what_tuning_tries(self, kind):
+        """Or a tuned baseline could be worse than one that was not."""
+        defaults = parameters_of(Baselines(), kind)
+        assert defaults in [parameters for _, parameters in BASELINES[kind].candidates(defaults)]
+
     def test_the_config_says_which_and_with_what(self):
         train = interactions_of([[1, 2, 3], [1, 2]], num_items=5)
         later = interactions_of([[4, 4, 4], [4, 1]], num_items=5)

@@ -69,9 +69,9 @@ BASELINES: Mapping[BaselineKind, Entry] = {
     BaselineKind.IALS: Entry(
         make=Ials,
         grid={
-            "factors": (32, 64, 128),
-            "regularization": (0.1, 1.0, 10.0),
-            "alpha": (1.0, 5.0, 20.0),
+            "factors": (64, 128),
+            "regularization": (10.0, 30.0, 100.0),
+            "alpha": (1.0, 5.0, 10.0, 20.0),
         },
     ),
     BaselineKind.BPR: Entry(
