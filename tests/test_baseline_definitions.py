@@ -296,3 +296,16 @@ class TestBpr:
         parameters = BprParameters(factors=4)
         one, other = (scores_of(Bpr(parameters).fit(train), checkerboard()) for _ in range(2))
         np.testing.assert_array_equal(one, other)
+
+    def test_the_popular_are_preferred_where_users_are_alike(self):
+        """By the library alone an item is as often the one not chosen as it is chosen."""
+        rng = np.random.default_rng(0)
+        share = 1 / np.arange(1, 41)
+        share /= share.sum()
+        sequences = [list(rng.choice(40, 6, replace=False, p=share) + 1) for _ in range(300)]
+        train = interactions_of(sequences, num_items=41)
+        baseline = Bpr(BprParameters(factors=2, iterations=60, regularization=0.1)).fit(train)
+        popular = np.argsort(-train.item_counts)[:10]
+        for scores in scores_of(baseline, [[1], [20], [40]]):
+            first = np.argsort(-scores)[:10]
+            assert len(np.intersect1d(first, popular)) >= 6

@@ -16,16 +16,19 @@ from trainer.retrieval import Float32Array
 
 _FOLD_IN_STEPS = 30
 _NEGATIVES_PER_POSITIVE = 4
+_UNIFORM_PER_POSITIVE = 3  # draws that are uniform, for one that is not
 _USERS_AT_ONCE = 128
 
 
 class Bpr(FactorModel):
     """Bayesian personalised ranking: a user's positive above an item drawn at random.
 
-    `implicit` has no vector for a history that it was not trained on. Ours maximises the same
-    objective over the user's vector alone, by gradient ascent, the items' vectors and biases held
-    fixed; each positive is compared with the same few random items whoever asks, so that an answer
-    does not depend on what is asked beside it.
+    `implicit` draws that item from all positives, popular ones often, and so unlearns popularity:
+    users are added who have every item, which teach nothing and make most draws uniform. Nor has
+    `implicit` a vector for a history that it was not trained on. Ours maximises the same objective
+    over the user's vector alone, by gradient ascent, the items' vectors and biases held fixed; each
+    positive is compared with the same few random items whoever asks, so that an answer does not
+    depend on what is asked beside it.
 
     Source:
         Rendle et al., "BPR: Bayesian personalized ranking from implicit feedback" (UAI 2009),
@@ -52,7 +55,7 @@ class Bpr(FactorModel):
                 num_threads=1,  # more would race, and no run would be like another
                 random_state=parameters.seed,
             )
-            model.fit(sp.csr_matrix(user_items(train)), show_progress=False)
+            model.fit(_with_all_items(user_items(train)), show_progress=False)
         self._vectors = np.array(model.item_factors)
         known = np.flatnonzero(train.item_counts)
         self._vectors[train.item_counts == 0] = 0
@@ -97,3 +100,16 @@ class Bpr(FactorModel):
             ahead = (moved + np.float32(number / (number + 3)) * (moved - users)).astype(np.float32)
             users = moved
         return users
+
+
+def _with_all_items(by_user: sp.csr_array) -> sp.csr_matrix:
+    """The users' items [users, n], and below them users who have all items that any user has.
+
+    `implicit` draws a pair of a user and an item, and an item that the user is not to have, from
+    all pairs alike; it leaves out a draw of an item that the user has, which for these is every
+    one. So they only make items equally likely to be the one not chosen.
+    """
+    known = by_user.sum(axis=0) > 0
+    times = -(-_UNIFORM_PER_POSITIVE * by_user.nnz // max(int(known.sum()), 1))
+    everything = sp.csr_matrix(known[np.newaxis].astype(np.float32))
+    return sp.vstack([sp.csr_matrix(by_user), *[everything] * times], format="csr")
