@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from configs.baselines import BaselineKind, Baselines
@@ -61,6 +62,25 @@ def test_training_leaves_metrics_and_report(workdir: Path) -> None:
     report = (workdir / REPORT_FILE).read_text()
     assert all(kind.value in report for kind in BaselineKind)
     assert "gradient norm" in report, "the curves of the run that has just ended"
+
+
+def test_lists_from_elsewhere_are_compared_without_baselines_too(
+    workdir: Path, tmp_path: Path
+) -> None:
+    _, dataset, _, _ = restore_run(workdir)
+    users = {str(user) for user in load_queries(dataset, "queries/test/window").queries.user_id}
+    lists = pl.DataFrame({"user_id": sorted(users)}).with_columns(
+        rank=1, video_id=pl.lit(dataset.catalog.video_id[-1])
+    )
+    lists.write_parquet(tmp_path / "one.parquet")
+    found = evaluated(tmp_path, workdir=workdir, compare_lists=tmp_path / "one.parquet")
+    window, following = (found["protocols"][name] for name in ("window", "next"))
+    assert list(window["models"]) == list(window["intervals"]) == [MODEL, "one"]
+    difference = window["differences"]["one"]["HR@20"]
+    assert 0 < difference["low"] < difference["value"]
+    expected = window["models"][MODEL]["HR@20"] - window["models"]["one"]["HR@20"]
+    assert difference["value"] == pytest.approx(expected)
+    assert list(following["models"]) == [MODEL] and "differences" not in following
 
 
 def test_slices_are_parts_of_the_whole(workdir: Path) -> None:

@@ -44,7 +44,7 @@ def evaluate(
         with_baselines: also measure every baseline, with the same queries and candidates, and how
             sure the differences are.
         console: for progress.
-        others: also measure these, by `window` alone.
+        others: also measure these, by `window` alone, and how sure the differences from them are.
 
     Returns:
         JSON, see docs/evaluation.md: `split`, `neighbours`, and `protocols` by name, each with
@@ -69,14 +69,15 @@ def evaluate(
         scorers = {MODEL: recommender.scorer(asked), **baselines}
         if others and protocol is Protocol.WINDOW:
             scorers |= others
+        compares = with_baselines or len(scorers) > 1
         metrics = {}
         for name, scorer in scorers.items():
-            if with_baselines:
+            if compares:
                 console.print(f"evaluating {name} by {protocol.value}")
             width = recommender.list_width if name == MODEL else None
             metrics[name] = measure(scorer, asked.queries, config, dataset, list_width=width)
         found["protocols"][protocol.value] = counts | _told(
-            metrics, asked.queries, config, dataset, sure=with_baselines
+            metrics, asked.queries, config, dataset, sure=compares
         )
     if recommender.item_vectors is not None:
         found["neighbours"] = nearest_neighbours(recommender.item_vectors, dataset.catalog)
