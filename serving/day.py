@@ -3,6 +3,7 @@
 import ctypes
 import fcntl
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -139,7 +140,8 @@ def run_day(day_dir: Path, steps: Sequence[Step], *, console: Console) -> dict[s
             if not again:  # what follows is to be made of what this step makes
                 state = {each.name: state[each.name] for each in steps[: steps.index(step)]}
                 again = True
-            console.print(f"{step.name}: python -m {' '.join(step.command)}")
+            told = f"{step.name}: python -m {shlex.join(step.command)}"
+            console.print(told, markup=False, soft_wrap=True)
             state[step.name] = {"command": list(step.command), "begun": True}
             write_json(day_dir / STATE, state)
             try:

@@ -1,7 +1,9 @@
 """The steps of a day: each a process, resumed where it stopped. Commands here are tiny modules."""
 
 import fcntl
+import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from configs.errors import UserError
 from serving.day import STATE, Step, is_day, run_day, steps_of_day
@@ -61,6 +64,15 @@ def test_what_is_gone_is_made_again_with_all_that_follows(commands: Path) -> Non
     (commands / "made-b").unlink()
     run_day(day, steps(commands), console=QUIET)
     assert ran(commands) == "abcbc"
+
+
+def test_a_command_is_shown_as_a_shell_takes_it(commands: Path) -> None:
+    shown = Console(file=io.StringIO(), width=40)
+    (step,) = steps(commands)[:1]
+    command = [*step.command, "--kinds=('iALS',)", "[bold]"]
+    run_day(commands / "day", [replace(step, command=command)], console=shown)
+    (line,) = (line for line in shown.file.getvalue().splitlines() if line.startswith("a: "))
+    assert shlex.split(line) == ["a:", "python", "-m", *command]
 
 
 def test_two_runs_of_a_day_do_not_meet(commands: Path) -> None:
