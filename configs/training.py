@@ -235,7 +235,7 @@ class Train:
         keep_checkpoints: newest so many stay on disk.
         validate_every_epochs: epochs between validations; 0 for none before the end.
         max_item_cosine: a mean cosine between items above it, at three checks in a row after
-            warm-up, stops the run: its embeddings have collapsed. 1: never.
+            warm-up and not falling, stops the run: its embeddings have collapsed. 1: never.
         seed: of initial weights, shuffling and negatives.
     """
 

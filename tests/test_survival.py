@@ -29,7 +29,7 @@ from trainer.model import TwoTower
 from trainer.reevaluation import evaluate_again
 from trainer.restore import restore_run
 from trainer.train import Result, train_and_evaluate
-from trainer.watch import mean_cosine
+from trainer.watch import DivergedError, Watch, mean_cosine
 from trainer.workdir import FAILED_FILE, METRICS_FILE, require_finished
 
 STEPS = 2 * STEPS_PER_EPOCH
@@ -245,6 +245,22 @@ def test_collapsed_items_stop_the_run_and_spare_the_last_good_checkpoint(
     assert steps_in(run / CHECKPOINTS) == [4]  # not 6 nor 8, where it looked collapsed already
     with pytest.raises(UserError, match="its training failed"):
         restore_run(run)
+
+
+def watched(*cosines: float) -> None:
+    """Takes them at a check each, long after warm-up."""
+    watch = Watch(max_item_cosine=0.9, warmup_steps=0)
+    for number, cosine in enumerate(cosines, 1):
+        watch.check_cosine(number, cosine, last_good="none")
+
+
+def test_items_that_move_apart_have_not_collapsed() -> None:
+    watched(0.98, 0.97, 0.96, 0.95, 0.94, 0.93)
+    watched(0.91, 0.95, 0.94, 0.95, 0.95, 0.93)
+    for still in ((0.98, 0.98), (0.95, 0.949), (0.97, 0.96, 0.96, 0.97, 0.96, 0.99, 0.991)):
+        watched(*still)
+        with pytest.raises(DivergedError, match=r"cosine between items of 0\.992"):
+            watched(*still, 0.992)
 
 
 def test_items_that_all_look_alike_have_collapsed(config: Config, dataset: Path) -> None:

@@ -10,7 +10,9 @@ from trainer.model import TwoTower
 from trainer.spikes import LossSpikes
 
 COLLAPSED_CHECKS = 3
-"""Checks in a row above `train.max_item_cosine` that stop a run."""
+"""Checks in a row above `train.max_item_cosine`, without moving apart, that stop a run."""
+MOVED_APART = 0.005
+"""By how much less than at the check before a mean cosine is where items move apart."""
 
 
 class DivergedError(UserError):
@@ -32,6 +34,7 @@ class Watch:
         self._unread: list[tuple[int, tf.Tensor, tf.Tensor]] = []
         self._losses: list[float] = []
         self._spikes = LossSpikes()
+        self._cosine = 0.0
         self._collapsed_checks = 0
 
     @property
@@ -75,10 +78,15 @@ class Watch:
     def check_cosine(self, step: int, cosine: float, *, last_good: str) -> None:
         """Takes `mean_cosine` at a step.
 
+        Items that move apart have not collapsed, however close popularity has brought them before.
+
         Raises:
-            DivergedError: it is the third check in a row after warm-up that is above the bound.
+            DivergedError: it is the third check in a row after warm-up that is above the bound and
+                not `MOVED_APART` below the one before.
         """
-        collapsed = step > self._warmup_steps and cosine > self._max_item_cosine
+        apart = cosine < self._cosine - MOVED_APART
+        self._cosine = cosine
+        collapsed = step > self._warmup_steps and cosine > self._max_item_cosine and not apart
         self._collapsed_checks = self._collapsed_checks + 1 if collapsed else 0
         if self._collapsed_checks == COLLAPSED_CHECKS:
             raise DivergedError(
