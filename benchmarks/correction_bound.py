@@ -20,16 +20,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.known_videos import DotProduct, FittedTaste, HistoryCentroid
-from benchmarks.simulator import Question, make_question
+from benchmarks.simulator import Question, lists_of, make_question, short_video_of
 from configs.cli import console, define_config, run_app
-from configs.errors import UserError
 from configs.schema import Config
-from configs.simulation import ShortVideoSimulation
 from preprocessing.columns import SECONDS_PER_DAY
 from preprocessing.simulation.short_video import ShortVideoLogs, simulate_short_video
 from trainer.metrics import evaluate_lists
 from trainer.queries import Queries
-from trainer.retrieval import Float32Array, Scorer, top_k
+from trainer.retrieval import Float32Array, Scorer
 
 _KS = (10, 100)
 _SHOWN = ("HR@10", "Recall@100")
@@ -54,13 +52,19 @@ class Uncorrected:
 
 
 def counts(question: Question, *, days: float) -> Mapping[str, npt.NDArray[np.float64]]:
-    """Rows of each video, float64 [num_items], by where batches take theirs from."""
+    """Rows of each video, float64 [num_items], by where batches take theirs from.
+
+    Args:
+        question: whose positives they are.
+        days: of `train.batch_days`; 0: batches are of the whole log and no other.
+    """
     given = question.interactions
-    recent = given.time >= given.end_time - days * SECONDS_PER_DAY
-    return {
-        "the whole log": given.item_counts.astype(np.float64),
-        f"{days:g} days": np.bincount(given.item[recent], minlength=given.num_items).astype(float),
-    }
+    found = {"the whole log": given.item_counts.astype(np.float64)}
+    if days:
+        recent = given.time >= given.end_time - days * SECONDS_PER_DAY
+        counted = np.bincount(given.item[recent], minlength=given.num_items)
+        found[f"{days:g} days"] = counted.astype(np.float64)
+    return found
 
 
 def known(logs: ShortVideoLogs) -> Mapping[str, tuple[Scorer, bool]]:
@@ -78,18 +82,17 @@ def known(logs: ShortVideoLogs) -> Mapping[str, tuple[Scorer, bool]]:
 def measure(scorer: Scorer, question: Question) -> dict[str, float]:
     """The metrics that are shown, of one list a query."""
     queries, num_items = question.queries, question.interactions.num_items
-    lists, _ = top_k(scorer, queries, k=max(_KS), available=question.available, exclude_seen=True)
+    lists = lists_of(question, scorer)
     means = evaluate_lists(lists, queries.relevant, ks=_KS, catalog_size=num_items - 1).means
     return {name: means[name] for name in _SHOWN}
 
 
 def run(config: Config, display: Console) -> dict[str, Any]:
     """Measures, prints the table, and returns what the command prints last."""
-    if not isinstance(config.simulation, ShortVideoSimulation):
-        raise UserError("config.simulation: found the StreamRec generator, expected short video")
+    simulation = short_video_of(config)
     with display.status("simulating"):
         logs = simulate_short_video(
-            config.simulation, split=config.data.split, progress=lambda stage, share: None
+            simulation, split=config.data.split, progress=lambda stage, share: None
         )
         question = make_question(logs)
     found: dict[str, Any] = {}
@@ -100,7 +103,7 @@ def run(config: Config, display: Console) -> dict[str, Any]:
     for name, (scorer, is_log) in known(logs).items():
         with display.status(name):
             corrected = measure(scorer, question)
-            for source, count in counts(question, days=config.train.batch_days or 1).items():
+            for source, count in counts(question, days=config.train.batch_days).items():
                 for added in _ADDED_ROWS:
                     bare = measure(Uncorrected(scorer, count + added, is_log=is_log), question)
                     ratio = {metric: corrected[metric] / bare[metric] for metric in _SHOWN}

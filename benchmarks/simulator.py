@@ -45,7 +45,7 @@ from trainer.baselines.ease import Ease
 from trainer.baselines.item_knn import ItemKnn
 from trainer.baselines.last_items import LastItems
 from trainer.baselines.popularity import Popularity, RecentPopularity
-from trainer.queries import Interactions, Queries, Ragged
+from trainer.queries import Int64Array, Interactions, Queries, Ragged
 from trainer.retrieval import PADDING, Float32Array, Scorer, top_k
 
 _K = 100
@@ -119,10 +119,29 @@ def make_question(logs: ShortVideoLogs) -> Question:
     )
 
 
+def short_video_of(config: Config) -> ShortVideoSimulation:
+    """The simulation of a config.
+
+    Raises:
+        UserError: it is the other one.
+    """
+    if not isinstance(config.simulation, ShortVideoSimulation):
+        raise UserError("config.simulation: found the StreamRec generator, expected short video")
+    return config.simulation
+
+
+def lists_of(question: Question, scorer: Scorer) -> Int64Array:
+    """What a scorer answers each query with: int64 [Q, 100], padded."""
+    lists, _ = top_k(
+        scorer, question.queries, k=_K, available=question.available, exclude_seen=True
+    )
+    return lists
+
+
 def recall(question: Question, scorer: Scorer) -> float:
     """Recall@100, mean over queries."""
     queries = question.queries
-    lists, _ = top_k(scorer, queries, k=_K, available=question.available, exclude_seen=True)
+    lists = lists_of(question, scorer)
     row, place = np.nonzero(lists != PADDING)
     found = mean_recall(
         users=queries.relevant.row_of_value,
@@ -225,13 +244,12 @@ def measure(
 
 def run(config: Config, *, seeds: int) -> Mapping[str, Any]:
     """Measures, prints the tables, and returns what the command prints last."""
-    if not isinstance(config.simulation, ShortVideoSimulation):
-        raise UserError("config.simulation: found the StreamRec generator, expected short video")
+    simulation = short_video_of(config)
     if seeds < 1:
         raise UserError(f"--seeds: found {seeds}, expected at least 1")
     runs = [
         measure(
-            dataclasses.replace(config.simulation, seed=config.simulation.seed + number),
+            dataclasses.replace(simulation, seed=simulation.seed + number),
             split=config.data.split,
             display=console(),
         )

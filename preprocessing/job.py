@@ -22,8 +22,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from configs.errors import UserError
-from configs.kinds import Entity
-from configs.schema import Config, DamagedFiles, SplitBy
+from configs.schema import Config, DamagedFiles
 from configs.serialization import to_dict
 from preprocessing import counters, log_warnings, runner_buffers
 from preprocessing import manifest as manifests
@@ -35,7 +34,7 @@ from preprocessing.pipeline import define_pipeline
 from preprocessing.previous import load_previous
 from preprocessing.progress import stage_lines, stderr_aside
 from preprocessing.sources import SourceFile, damage_of, list_files, read_schema
-from preprocessing.splits import check_dates, counted_answers, empty_test
+from preprocessing.splits import check_dates, empty_test
 from preprocessing.text import fingerprints
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -112,9 +111,7 @@ def preprocess(
     warnings += log_warnings.events_never_logged(spec, summary["labels"]["event"])
     if not total["rows"]["test"]:
         warnings.append(empty_test(config.data.split, manifest.splits))
-    item_counts = list(spec.counts(Entity.ITEM))
-    if config.data.split.by is SplitBy.LOO and item_counts:
-        warnings.append(counted_answers(item_counts))
+    warnings += log_warnings.counted_answers(spec, config.data.split.by)
     for warning in warnings:
         display.print(Text.assemble(("warning:", "bold red"), " ", warning))
     return {

@@ -1,9 +1,12 @@
-"""What may be wrong with a log although every row of it keeps the contract."""
+"""What may be wrong with a log, or what is asked of it, although its rows keep the contract."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from configs.kinds import POSITIVE
+from configs.kinds import POSITIVE, Entity
+from configs.schema import SplitBy
+from preprocessing.columns import USER_ID
+from preprocessing.contract import VIDEO_ID
 from preprocessing.features import FeatureSpec, counts_of
 
 _MOST_UNKNOWN = 0.5
@@ -22,8 +25,8 @@ def unknown_ids(counters: Mapping[str, Any]) -> list[str]:
         f"--{table}: found {unknown:,} of {events:,} events whose {column} is in no row of it, "
         f"expected at most half: are the ids of both tables written alike?"
         for table, column, unknown in (
-            ("videos", "video_id", counters["unknown_video"]),
-            ("users", "user_id", counters["unknown_user"]),
+            ("videos", VIDEO_ID, counters["unknown_video"]),
+            ("users", USER_ID, counters["unknown_user"]),
         )
         if unknown > _MOST_UNKNOWN * events
     ]
@@ -48,4 +51,24 @@ def events_never_logged(spec: FeatureSpec, logged: Mapping[str, int]) -> list[st
     return [
         f"--events: found no {found}; expected some, or the features in brackets, which count "
         "them, left out of the config"
+    ]
+
+
+def counted_answers(spec: FeatureSpec, by: SplitBy) -> list[str]:
+    """A line if a leave-one-out dataset has counts of items.
+
+    Queries are of any day and items are embedded as of one, the day that the log ends: by then each
+    item's counts hold the very labels that are asked for.
+
+    Args:
+        spec: the features.
+        by: what splits the log.
+    """
+    counts = list(spec.counts(Entity.ITEM))
+    if by is not SplitBy.LOO or not counts:
+        return []
+    return [
+        f"config.features: found counts of items ({', '.join(counts)}) with data.split.by=loo, "
+        "expected none: by the end of the log they count the labels that evaluation asks for, so "
+        "its metrics may flatter the model"
     ]

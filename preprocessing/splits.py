@@ -1,7 +1,6 @@
 """Where train, validation and test are cut: two small histograms find the exact second."""
 
 import math
-from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from fractions import Fraction
 
@@ -55,19 +54,6 @@ def empty_test(split: Split, found: Splits) -> str:
     return (
         f"config.data.split.{name}: found {value}, expected a label from there on, that is from "
         f"{cut:%Y-%m-%d %H:%M:%S} UTC: {consequence}; the log ends before {end:%Y-%m-%d %H:%M:%S}"
-    )
-
-
-def counted_answers(counts: Sequence[str]) -> str:
-    """What a leave-one-out dataset with counts of items is warned of.
-
-    Queries are of any day and items are embedded as of one, the day that the log ends: by then each
-    item's counts hold the very labels that are asked for.
-    """
-    return (
-        f"config.features: found counts of items ({', '.join(counts)}) with data.split.by=loo, "
-        "expected none: by the end of the log they count the labels that evaluation asks for, so "
-        "its metrics may flatter the model"
     )
 
 

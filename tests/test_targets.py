@@ -69,11 +69,12 @@ def test_targets_are_the_next_labels_each_as_often(dataset: Dataset) -> None:
     np.testing.assert_allclose(targets.count, mean, atol=5 * np.sqrt(count / 30 / DRAWS))
     assert np.abs(targets.count - dataset.catalog.train_count).max() > 1
     # And by the day of the row.
-    by_day = np.zeros((targets.day.max() + 1, dataset.catalog.size))
+    days, items, often = targets.by_day
+    by_day = np.zeros((days.max() + 1, dataset.catalog.size))
     for draw in found:
         np.add.at(by_day, (rows["label_time"] // SECONDS_PER_DAY, draw), 1 / DRAWS)
     expected = np.zeros_like(by_day)
-    expected[targets.day, targets.item] = targets.rows
+    expected[days, items] = often
     np.testing.assert_allclose(by_day, expected, atol=5 * np.sqrt(count / 30 / DRAWS))
     np.testing.assert_allclose(by_day.sum(1), expected.sum(1))
 

@@ -171,7 +171,7 @@ def load_row_days(dataset: Dataset, labels: Interactions) -> Int64Array:
     row_user, row_item, row_time, row_day = (
         np.concatenate([np.zeros(0, np.int64), *each]) for each in zip(*blocks, strict=True)
     )
-    user = _hashed(tf.constant(_user_ids(dataset).to_pylist(), tf.string))[labels.user]
+    user = _hashed(tf.constant(load_user_ids(dataset).to_pylist(), tf.string))[labels.user]
     of_labels = np.lexsort((labels.item, labels.time, user))
     of_rows = np.lexsort((row_item, row_time, row_user))
     assert np.array_equal(row_item[of_rows], labels.item[of_labels]), "a train row for each label"
@@ -185,8 +185,8 @@ def _hashed(user_id: tf.Tensor) -> Int64Array:
     return hashed
 
 
-def _user_ids(dataset: Dataset) -> pa.ChunkedArray:
-    """In the order of `Interactions.user`."""
+def load_user_ids(dataset: Dataset) -> pa.ChunkedArray:
+    """Strings, in the order of `Interactions.user`."""
     files = [str(dataset.root / f.name) for f in dataset.manifest.part("users")]
     return pads.dataset(files).to_table(columns=[USER_ID])[USER_ID]
 
@@ -195,4 +195,6 @@ def load_user_counts(dataset: Dataset) -> dict[str, int]:
     """Train rows by user id, of users that have any."""
     counts = np.bincount(load_interactions(dataset, ["train"]).user)
     some = np.flatnonzero(counts)
-    return dict(zip(_user_ids(dataset).take(some).to_pylist(), counts[some].tolist(), strict=True))
+    return dict(
+        zip(load_user_ids(dataset).take(some).to_pylist(), counts[some].tolist(), strict=True)
+    )

@@ -30,11 +30,24 @@ class Rows:
         Zeros where nothing is inside.
         """
         lines, sets = tf.shape(inside, tf.int64)[0], inside.shape[1]
-        at = tf.where(inside)
-        segment = at[:, 0] * sets + at[:, 1]
-        row = tf.gather_nd(self.index, tf.stack([at[:, 0], at[:, 2]], 1))
+        segment, row = members(self.index, inside)
         means = _segment_means(self.table, row, segment, lines * sets)
         return tf.reshape(means, [-1, sets, self.table.shape[-1]])
+
+
+def members(values: tf.Tensor, inside: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """What is inside of which set, set after set.
+
+    Args:
+        values: int64 [N, L].
+        inside: bool [N, M, L].
+
+    Returns:
+        int64 [n] twice: sets, below N * M, ascending; and values.
+    """
+    at = tf.where(inside)
+    value = tf.gather_nd(values, tf.stack([at[:, 0], at[:, 2]], 1))
+    return at[:, 0] * inside.shape[1] + at[:, 1], value
 
 
 def gather_rows(table: tf.Tensor, index: tf.Tensor) -> tf.Tensor:

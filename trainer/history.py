@@ -6,7 +6,7 @@ from configs.kinds import Sequence
 from preprocessing.columns import SECONDS_PER_DAY
 from trainer.ages import AGE_BUCKETS, age_bucket
 from trainer.encoders import EmbeddingTable
-from trainer.gather import Rows
+from trainer.gather import Rows, members
 
 
 class WindowMeans(tf.keras.layers.Layer):
@@ -129,9 +129,8 @@ def _bucket_shares(bucket: tf.Tensor, inside: tf.Tensor) -> tf.Tensor:
     Returns:
         float32 [N, means, AGE_BUCKETS], shares; zeros where nothing is inside.
     """
-    at = tf.where(inside)
-    mean = at[:, 0] * inside.shape[1] + at[:, 1]
-    cell = mean * AGE_BUCKETS + tf.gather_nd(bucket, tf.stack([at[:, 0], at[:, 2]], 1))
+    mean, age = members(bucket, inside)
+    cell = mean * AGE_BUCKETS + age
     shape = [tf.shape(inside, tf.int64)[0], inside.shape[1], AGE_BUCKETS]
     counts = tf.math.unsorted_segment_sum(
         tf.ones_like(cell, tf.float32), cell, tf.reduce_prod(shape)

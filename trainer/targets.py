@@ -1,16 +1,16 @@
 """What a row is trained to predict: its own label, or one of the user's next few; how often."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.dataset as pads
 import tensorflow as tf
 
 from configs.schema import Config
-from preprocessing.columns import ITEM, USER_ID
-from trainer.dataset import Dataset, load_interactions, load_row_days
+from preprocessing.columns import ITEM, SECONDS_PER_DAY, USER_ID
+from trainer.dataset import Dataset, load_interactions, load_row_days, load_user_ids
 from trainer.queries import Interactions
 from trainer.shares import DailyShares, OverallShares, Shares
 
@@ -24,20 +24,15 @@ class NextTargets:
     A window protocol asks what a user will want weeks ahead, which a model of the very next item
     misses. A label whose item was uploaded after the row's own label is not drawn: the row keeps
     its own, for a live request could not have been answered with it.
-
-    Attributes:
-        count: float64 [items + 1], rows that are expected to have each item as their target.
-        day, item, rows: int64 [n] twice, float64 [n]: the same by the rows' day, where it is not 0.
     """
 
     def __init__(self, dataset: Dataset, window: int) -> None:
         """Keeps the train labels in memory; a target is one of `window`, or of what is left."""
         labels = load_interactions(dataset, ["train"])
-        files = [str(dataset.root / f.name) for f in dataset.manifest.part("users")]
-        users = pads.dataset(files).to_table(columns=[USER_ID])[USER_ID].to_pylist()
+        users = load_user_ids(dataset).to_pylist()
         key = _key(labels.user, labels.time)
         assert (np.diff(key) >= 0).all(), "labels are in the order of time for each user"
-        self._window = window
+        self._dataset, self._labels, self._window = dataset, labels, window
         self._user = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(
                 tf.constant(users, tf.string), tf.range(len(users), dtype=tf.int64)
@@ -48,17 +43,34 @@ class NextTargets:
         self._item = tf.constant(labels.item)
         end = np.searchsorted(labels.user, labels.user, side="right")
         self._end = tf.constant(end)
-        upload_time = dataset.catalog.upload_time
-        self._upload_time = tf.constant(upload_time)
-        self.day, self.item, self.rows = _expected(
-            labels,
-            load_row_days(dataset, labels),
-            end,
-            window,
-            upload_time=upload_time,
-            num_items=dataset.catalog.size,
+        self._upload_time = tf.constant(dataset.catalog.upload_time)
+
+    @functools.cached_property
+    def count(self) -> npt.NDArray[np.float64]:
+        """Rows that are expected to have each item as their target: float64 [items + 1]."""
+        # Over all days, whichever a row is of: those of the labels are at hand.
+        _, item, rows = self._expected(self._labels.time // SECONDS_PER_DAY)
+        counted = np.bincount(item, rows, minlength=self._dataset.catalog.size)
+        return counted.astype(np.float64)
+
+    @functools.cached_property
+    def by_day(
+        self,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """The same by the rows' day, where it is not 0: days, items, int64 [n] each, and rows."""
+        return self._expected(load_row_days(self._dataset, self._labels))
+
+    def _expected(
+        self, day: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        return _expected(
+            self._labels,
+            day,
+            self._end.numpy(),
+            self._window,
+            upload_time=self._dataset.catalog.upload_time,
+            num_items=self._dataset.catalog.size,
         )
-        self.count = np.bincount(self.item, self.rows, minlength=dataset.catalog.size)
 
     def __call__(self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
         """Draws targets: rows of a batch, and int64 [2], to int64 [B] catalog ids."""
@@ -92,7 +104,8 @@ def shares_of(config: Config, dataset: Dataset, targets: NextTargets | None = No
     if not config.train.batch_days:
         return OverallShares(dataset.catalog.train_count if targets is None else targets.count)
     if targets is not None:
-        return DailyShares(targets.item, targets.day, targets.rows)
+        day, item, rows = targets.by_day
+        return DailyShares(item, day, rows)
     labels = load_interactions(dataset, ["train"])
     return DailyShares(labels.item, load_row_days(dataset, labels))
 

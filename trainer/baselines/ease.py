@@ -54,17 +54,17 @@ class Ease:
         without = np.diff(history.indptr) == 0
         predictions = self._weights.predictions(history)
 
-        def known(columns: slice) -> Float32Array:
-            found = predictions(columns)
-            found[without] = self._backfill[covered[columns]]
-            return found
-
+        first, last = np.searchsorted(covered, [items.start, items.stop])
+        beyond = np.ones(len(self._backfill[items]), bool)
+        beyond[covered[first:last] - items.start] = False
+        scores = np.tile(self._backfill[items], (history.shape[0], 1))
         # Weights may be negative, so what is not covered starts below the row's lowest score.
         lowest = np.zeros((history.shape[0], 1), np.float32)
         for start in range(0, len(covered), _COLUMNS_AT_ONCE):
-            block = known(slice(start, start + _COLUMNS_AT_ONCE))
+            block = predictions(slice(start, start + _COLUMNS_AT_ONCE))
+            block[without] = self._backfill[covered[start : start + _COLUMNS_AT_ONCE]]
             np.minimum(lowest, block.min(axis=1, keepdims=True), out=lowest)
-        scores = lowest + self._backfill[items]
-        first, last = np.searchsorted(covered, [items.start, items.stop])
-        scores[:, covered[first:last] - items.start] = known(slice(first, last))
+            own = slice(max(first, start), max(min(last, start + _COLUMNS_AT_ONCE), start))
+            scores[:, covered[own] - items.start] = block[:, own.start - start : own.stop - start]
+        scores[:, beyond] += lowest
         return scores
