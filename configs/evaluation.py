@@ -34,7 +34,8 @@ class Eval:
         new_users: also ask for users without any history at the query.
         max_queries: of each protocol; of more, so many are drawn, the same ones each time. 0: all.
         baselines: which run beside the model, and their parameters.
-        tune_by: metric on the validation split that baselines are tuned by.
+        tune_by: metric on the validation split that baselines are tuned by, and an epoch of the
+            model is chosen by.
         bootstrap_samples: resamples of the users for intervals and paired differences; 0 for none.
     """
 

@@ -232,8 +232,13 @@ class Train:
         shuffle_records: records mixed with one another; rows are shuffled among them.
         log_every_steps: steps between lines of TensorBoard.
         checkpoint_every_steps: steps between checkpoints; the end of an epoch is one too.
-        keep_checkpoints: newest so many stay on disk.
-        validate_every_epochs: epochs between validations; 0 for none before the end.
+        keep_checkpoints: newest so many stay on disk, and the best by validation.
+        validate_every_epochs: epochs between validations, the last epoch is followed by one too; 0
+            for none.
+        keep_best: the weights of the best validation (by eval.tune_by) are what is measured and
+            exported; false: those of the last step.
+        patience: training ends after so many validations in a row that are no better than the best
+            one; 0: after all epochs.
         max_item_cosine: a mean cosine between items above it, at three checks in a row after
             warm-up and not falling, stops the run: its embeddings have collapsed. 1: never.
         seed: of initial weights, shuffling and negatives.
@@ -261,6 +266,8 @@ class Train:
     checkpoint_every_steps: int = 500
     keep_checkpoints: int = 3
     validate_every_epochs: int = 1
+    keep_best: bool = True
+    patience: int = 0
     max_item_cosine: float = 0.9
     seed: int = 17
 
@@ -288,7 +295,15 @@ class Train:
             "1 with several replicas: what they tell one another may change its shape between "
             "calls only",
         )
-        require_not_negative(self, "train", "weight_decay", "validate_every_epochs", "batch_days")
+        require_not_negative(
+            self, "train", "weight_decay", "validate_every_epochs", "patience", "batch_days"
+        )
+        require(
+            self.patience == 0 or (self.keep_best and self.validate_every_epochs > 0),
+            "train.patience",
+            self.patience,
+            "0 where there is no keep_best or nothing is validated",
+        )
         require_share(
             self,
             "train",

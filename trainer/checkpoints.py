@@ -29,6 +29,7 @@ class Checkpoints:
     Attributes:
         directory: that the checkpoints are in.
         newest: step of the newest one that was written or restored; None before the first.
+        writes: whether this process is the one that writes them.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Checkpoints:
         self.newest: int | None = None
         self._checkpoint = checkpoint
         self._keep = keep
-        self._writes = writes
+        self.writes = writes
 
     def restore_newest(self, *, warn: Warn) -> int | None:
         """Restores the newest readable checkpoint, and returns its step; None if there is none.
@@ -53,16 +54,20 @@ class Checkpoints:
             self._checkpoint.read(str(path)).assert_existing_objects_matched()
         return self.newest
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, *, best: int | None = None) -> None:
         """Writes the checkpoint of a step, then sweeps what is older than the newest `keep`.
 
         Checkpoints of later steps go too: they were unreadable, or this run would not be here.
+
+        Args:
+            step: of the checkpoint.
+            best: step of an earlier one that stays, however old.
 
         Raises:
             UserError: it cannot be written, for want of space or otherwise; those before it are
                 as they were.
         """
-        if not self._writes:
+        if not self.writes:
             self.newest = step
             return
         try:
@@ -75,7 +80,8 @@ class Checkpoints:
             ) from None
         self.newest = step
         steps = steps_in(self.directory)
-        kept = [each for each in steps if each <= step][-self._keep :]
+        newest = [each for each in steps if each <= step][-self._keep :]
+        kept = [each for each in steps if each in newest or each == best]
         for each in steps:
             if each not in kept:
                 self._remove(each)
@@ -96,24 +102,32 @@ def path_of(directory: Path, step: int) -> Path:
     return directory / f"ckpt-{step}"
 
 
+def read_weights(directory: Path, step: int, model: tf.Module) -> None:
+    """Gives a model its weights of a step, whose checkpoint can be read."""
+    checkpoint = tf.train.Checkpoint(model=model)
+    path = path_of(directory, step)
+    checkpoint.read(str(path)).expect_partial().assert_existing_objects_matched()
+
+
 def steps_in(directory: Path) -> list[int]:
     """Steps that the directory holds files of, ascending; whole or not."""
     names = [_FILE.fullmatch(file.name) for file in directory.glob("ckpt-*")]
     return sorted({int(name[1]) for name in names if name})
 
 
-def newest_readable(directory: Path, *, warn: Warn) -> int | None:
+def newest_readable(directory: Path, *, warn: Warn, first: int | None = None) -> int | None:
     """The newest step whose checkpoint can be read to its last byte; None if there are no files.
 
     Args:
         directory: that the checkpoints are in.
-        warn: told of each newer one that cannot be read, and why.
+        warn: told of each one that is passed over since it cannot be read, and why.
+        first: a step that is taken before the newest.
 
     Raises:
         UserError: there are checkpoints, none of which can be read.
     """
     steps = steps_in(directory)
-    for step in reversed(steps):
+    for step in sorted(steps, key=lambda each: (each == first, each), reverse=True):
         problem = problem_of(path_of(directory, step))
         if problem is None:
             return step

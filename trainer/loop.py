@@ -28,6 +28,7 @@ from trainer.recommenders import Towers
 from trainer.step import TrainStep
 from trainer.targets import NextTargets, shares_of
 from trainer.tensorboard import log_monitors
+from trainer.validations import Validations
 from trainer.watch import Watch, mean_cosine
 
 
@@ -38,6 +39,7 @@ def run_steps(
     checkpoints: Checkpoints,
     interruption: Interruption,
     *,
+    validations: Validations,
     steps_per_epoch: int,
     writer: Any,
     console: Console,
@@ -50,6 +52,7 @@ def run_steps(
         take_steps: of the model and the optimiser.
         checkpoints: where they are saved, after so many steps and after each epoch.
         interruption: what asks for an end once a step is done.
+        validations: of the run so far; takes those of its epochs.
         steps_per_epoch: batches of an epoch.
         writer: of TensorBoard's summaries.
         console: for progress.
@@ -76,9 +79,19 @@ def run_steps(
     # Calls of several steps end where there is something to do.
     stops = (train.log_every_steps, train.checkpoint_every_steps, steps_per_epoch)
     mean_loss = None
+
+    def validate(step: int) -> None:
+        every = train.validate_every_epochs
+        if every and (step // steps_per_epoch % every == 0 or step == total_steps):
+            measured = _validate(config, dataset, model, step, console)
+            if checkpoints.newest == step:
+                validations.add(step, measured, write=checkpoints.writes)
+
     with _progress(console) as bar, writer.as_default():
         task = bar.add_task("train", total=total_steps, completed=step, loss="")
-        while step < total_steps:
+        if step and step % steps_per_epoch == 0 and step not in validations:
+            validate(step)  # the run was cut between the checkpoint and this
+        while step < total_steps and not validations.exhausted:
             epoch, skip = divmod(step, steps_per_epoch)
             batches = iter(
                 train_batches(
@@ -117,22 +130,25 @@ def run_steps(
                     if due or interruption.requested:
                         watch.require_finite(last_good=checkpoints.last_good)
                         if is_last or not watch.suspicious:
-                            checkpoints.save(step)
+                            checkpoints.save(step, best=validations.best)
                     if interruption.requested:
                         raise Interrupted(
                             f"SIGTERM at step {step} of {total_steps}; the same command goes on "
                             f"from {checkpoints.last_good}"
                         )
-            every = train.validate_every_epochs
-            if every and (epoch + 1) % every == 0:
-                _validate(config, dataset, model, step, console)
+            validate(step)
+    if step < total_steps:
+        console.print(
+            f"step {step} of {total_steps} is the last: {validations.by} was best after step "
+            f"{validations.best} (config.train.patience: {train.patience})"
+        )
     return mean_loss
 
 
 def _validate(
     config: Config, dataset: Dataset, model: TwoTower, step: int, console: Console
-) -> None:
-    """One line of validation metrics, in TensorBoard too; nothing where validation is empty."""
+) -> dict[str, dict[str, float]]:
+    """The model's validation metrics by protocol, in TensorBoard and a line too; none if empty."""
     metrics = evaluate(
         config,
         dataset,
@@ -141,14 +157,17 @@ def _validate(
         with_baselines=False,
         console=console,
     )
+    measured = {}
     for protocol, found in metrics["protocols"].items():
         ours = found["models"][MODEL]
+        ours = {name: value for name, value in ours.items() if isinstance(value, float)}
         for name, value in ours.items():
-            if isinstance(value, float):
-                tf.summary.scalar(f"validation/{protocol}/{name}", value, step)
+            tf.summary.scalar(f"validation/{protocol}/{name}", value, step)
+        measured[protocol] = ours
         shown = {n: ours[n] for n in HEADLINE if n in ours}
         told = "  ".join(f"{n} {v:.4f}" for n, v in shown.items())
         console.print(f"step {step}  validation {protocol}  {told}")
+    return measured
 
 
 def _progress(console: Console) -> Progress:

@@ -2,16 +2,23 @@
 
 from pathlib import Path
 
-import tensorflow as tf
 from absl import logging
 
 from configs.errors import UserError
 from configs.schema import Config
 from preprocessing import manifest as manifests
-from trainer.checkpoints import CHECKPOINTS, newest_readable, path_of, problem_of, steps_in
+from trainer.checkpoints import (
+    CHECKPOINTS,
+    newest_readable,
+    path_of,
+    problem_of,
+    read_weights,
+    steps_in,
+)
 from trainer.dataset import Dataset, open_dataset
 from trainer.model import TwoTower
-from trainer.workdir import read_run, require_not_failed
+from trainer.validations import Validations
+from trainer.workdir import TOTAL_STEPS, read_run, require_not_failed
 
 
 def restore_run(
@@ -27,7 +34,8 @@ def restore_run(
         workdir: of the run.
         dataset_dir: instead of the dataset that it was trained on; its features and assets must
             be the same.
-        step: of the checkpoint; by default the newest that can be read.
+        step: of the checkpoint; by default the one that validation chose of a run that is over,
+            and of others the newest that can be read.
         flag: that names the run, for messages.
 
     Returns:
@@ -47,18 +55,17 @@ def restore_run(
             f"{where}={dataset.root}: found assets {dataset.manifest.assets_fingerprint[:12]}, "
             f"expected {run['assets_fingerprint'][:12]}, those of the training run"
         )
-    step = _readable(workdir / CHECKPOINTS, step, where=f"{flag}={workdir}")
+    chosen = Validations(workdir, config, total_steps=run.get(TOTAL_STEPS)).chosen
+    step = _readable(workdir / CHECKPOINTS, step, chosen, where=f"{flag}={workdir}")
     model = TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
-    checkpoint = tf.train.Checkpoint(model=model)
-    path = path_of(workdir / CHECKPOINTS, step)
-    checkpoint.read(str(path)).expect_partial().assert_existing_objects_matched()
+    read_weights(workdir / CHECKPOINTS, step, model)
     return config, dataset, model, step
 
 
-def _readable(directory: Path, step: int | None, *, where: str) -> int:
-    """The step that is asked for, or the newest; its checkpoint can be read."""
+def _readable(directory: Path, step: int | None, chosen: int | None, *, where: str) -> int:
+    """The step that is asked for, or that was chosen, or the newest; its checkpoint can be read."""
     if step is None:
-        step = newest_readable(directory, warn=logging.warning)
+        step = newest_readable(directory, first=chosen, warn=logging.warning)
         if step is None:
             raise UserError(f"{where}: found no checkpoint in {directory}, expected one")
         return step

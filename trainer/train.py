@@ -20,7 +20,7 @@ from configs.errors import UserError
 from configs.schema import Config
 from preprocessing import manifest as manifests
 from preprocessing.manifest import Verify
-from trainer.checkpoints import Checkpoints
+from trainer.checkpoints import Checkpoints, Warn, newest_readable, read_weights
 from trainer.dataset import Dataset, open_dataset
 from trainer.input import examples_in
 from trainer.interruption import Interruption
@@ -33,6 +33,7 @@ from trainer.replicas import is_chief, make_strategy, require_whole_shares
 from trainer.results import evaluate_and_write
 from trainer.step import TrainStep
 from trainer.tensorboard import close_board, open_board
+from trainer.validations import Validations
 from trainer.warm_start import init_from
 from trainer.watch import DivergedError
 from trainer.workdir import TENSORBOARD, claim, mark_failed, require_own, told_step
@@ -132,9 +133,7 @@ def train_and_evaluate(
             keep=config.train.keep_checkpoints,
             writes=chief,
         )
-        resumed = checkpoints.restore_newest(
-            warn=lambda text: console.print(Text.assemble(("warning:", "bold red"), " ", text))
-        )
+        resumed = checkpoints.restore_newest(warn=_warning(console))
         if resumed is not None:
             console.print(f"resumed from {checkpoints.last_good}")
         elif initial_run is not None:
@@ -146,6 +145,9 @@ def train_and_evaluate(
         if chief:  # only now: what is refused before leaves the directory as it was
             claim(work, config, dataset, total_steps=total_steps)
 
+        validations = Validations(work, config, total_steps=total_steps)
+        validations.start_from(int(optimizer.step.numpy()))
+
         # 5. The steps.
         writer = (
             open_board(work / TENSORBOARD, config) if chief else tf.summary.create_noop_writer()
@@ -154,7 +156,8 @@ def train_and_evaluate(
         try:
             loss = run_steps(
                 config, dataset, take_steps, checkpoints, interruption,
-                steps_per_epoch=steps_per_epoch, writer=writer, console=console,
+                validations=validations, steps_per_epoch=steps_per_epoch, writer=writer,
+                console=console,
             )  # fmt: skip
         except DivergedError as error:
             if chief:
@@ -167,17 +170,41 @@ def train_and_evaluate(
         if not chief:
             return Result(steps=int(optimizer.step.numpy()), loss=loss, metrics={"protocols": {}})
 
-        # 6. Evaluation on the full catalog, beside the baselines.
+        # 6. The weights that validation likes best, on the full catalog, beside the baselines.
+        last = step = int(optimizer.step.numpy())
+        if validations.chosen not in (None, last):
+            step = _take_chosen(model, checkpoints, validations, last=last, console=console)
         writer.flush()  # the report shows the curves
         metrics = evaluate_and_write(
             config, dataset, Towers(model, dataset, split="test"),
-            source=work.resolve().name, split="test", output=work, console=console, others=others,
-            training_logs=work / TENSORBOARD,
+            source=f"{work.resolve().name}, {told_step(work, step)}", split="test", output=work,
+            console=console, others=others, training_logs=work / TENSORBOARD,
         )  # fmt: skip
-        close_board(
-            writer, work / TENSORBOARD, dataset, model, metrics, step=int(optimizer.step.numpy())
+        close_board(writer, work / TENSORBOARD, dataset, model, metrics, step=last)
+        return Result(steps=last, loss=loss, metrics=metrics)
+
+
+def _warning(console: Console) -> Warn:
+    return lambda text: console.print(Text.assemble(("warning:", "bold red"), " ", text))
+
+
+def _take_chosen(
+    model: TwoTower,
+    checkpoints: Checkpoints,
+    validations: Validations,
+    *,
+    last: int,
+    console: Console,
+) -> int:
+    """Gives the model the weights that validation chose, in a line; their step."""
+    step = newest_readable(checkpoints.directory, first=validations.chosen, warn=_warning(console))
+    assert step is not None, "the last one was just written or read"
+    if step != last:
+        read_weights(checkpoints.directory, step, model)
+        console.print(
+            f"the weights of step {step} are kept, the best by validation's {validations.by}"
         )
-        return Result(steps=int(optimizer.step.numpy()), loss=loss, metrics=metrics)
+    return step
 
 
 def _verify(dataset: Dataset, console: Console) -> None:

@@ -12,6 +12,7 @@ from configs.schema import Config
 from configs.serialization import from_dict, to_dict
 from preprocessing.features import differences, spec_of
 from trainer.dataset import Dataset
+from trainer.validations import Validations
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
@@ -24,7 +25,8 @@ _FLAG = "--workdir"
 _PARTS = ("features", "model", "loss", "train")
 """Of the config: what a checkpoint is of. The rest may change between resumes."""
 
-_TOTAL_STEPS = "total_steps"
+TOTAL_STEPS = "total_steps"
+"""In `run.json`: after which step the run is finished."""
 _FINGERPRINTS = ("spec_fingerprint", "assets_fingerprint")
 
 
@@ -123,7 +125,7 @@ def claim(work: Path, config: Config, dataset: Dataset, *, total_steps: int) -> 
         "dataset": str(dataset.root.resolve()),
         **{name: getattr(dataset.manifest, name) for name in _FINGERPRINTS},
         # Not compared: they follow from the rest, or say what the dataset was made of.
-        _TOTAL_STEPS: total_steps,
+        TOTAL_STEPS: total_steps,
         "window_days": dataset.manifest.window_days,
         "previous": dataset.manifest.previous,
     }
@@ -135,30 +137,39 @@ def claim(work: Path, config: Config, dataset: Dataset, *, total_steps: int) -> 
     (work / FAILED_FILE).unlink(missing_ok=True)
 
 
-def total_steps(work: Path) -> int | None:
-    """After which step a directory's run is finished; None if an earlier release began it."""
-    steps: int | None = read_run(work)[1].get(_TOTAL_STEPS)
-    return steps
-
-
 def told_step(work: Path, step: int) -> str:
-    """How far a checkpoint is: `step 4`, of a run that was to go on from there `step 4 of 12`."""
-    total = total_steps(work)
-    return f"step {step}" if total in (None, step) else f"step {step} of {total}"
+    """What a checkpoint is: `step 4`, of a run that was to go on from there `step 4 of 12`.
+
+    Where validation chose it, `step 8, the best of 12`.
+    """
+    total, chosen = _end_of(work)
+    if total in (None, step):
+        return f"step {step}"
+    return f"step {step}{', the best' if step == chosen else ''} of {total}"
 
 
 def require_finished(work: Path, step: int) -> None:
-    """Refuses a run whose newest checkpoint is not that of its last step.
+    """Refuses a run of which neither the last step's weights nor those validation chose are there.
 
     Raises:
         UserError: training stopped before, or is still at work.
     """
-    total = total_steps(work)
-    if total is not None and step < total:
+    total, chosen = _end_of(work)
+    if total is not None and step < total and step != chosen:
         raise UserError(
             f"--workdir={work}: found step {step} of {total}, expected a finished run: the command "
             "that trained it goes on from there"
         )
+
+
+def _end_of(work: Path) -> tuple[int | None, int | None]:
+    """After which step a run is finished, and of which its weights are once it is.
+
+    None if an earlier release began it, or it is not finished or nothing was validated.
+    """
+    config, run = read_run(work)
+    total: int | None = run.get(TOTAL_STEPS)
+    return total, Validations(work, config, total_steps=total).chosen
 
 
 def mark_failed(work: Path, error: Exception) -> None:
