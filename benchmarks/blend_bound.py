@@ -137,7 +137,7 @@ def run(
     parts[RUNS] = scaled(np.mean(of_runs, axis=0, dtype=np.float32))
     del of_runs
     found[RUNS] = shown_of(Blend(parts, {RUNS: 1.0}), queries, config, dataset)
-    baselines = fit_baselines(config.eval.baselines, train, before_split=train, console=out)
+    baselines = fit_baselines(config.eval, train, before_split=train, console=out)
     for name, baseline in baselines.items():
         parts[name] = scaled(above_zero(add(name, baseline)))
     for name, count in halved_counts(train):

@@ -11,6 +11,7 @@ class BaselineKind(enum.Enum):
 
     POPULARITY = "popularity"
     RECENT_POPULARITY = "recent popularity"
+    OWN_ITEMS = "own items"
     LAST_ITEMS = "last items"
     ITEM_KNN = "item-kNN"
     EASE = "EASE"
@@ -33,6 +34,17 @@ class RecentPopularityParameters:
     """
 
     days: float = 7.0
+
+
+@dataclass(slots=True, kw_only=True)
+class OwnItemsParameters:
+    """The user's own most frequent items; only where seen items may be recommended.
+
+    Attributes:
+        half_life_days: a positive so many days older than the history's newest counts half.
+    """
+
+    half_life_days: float = 60.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -145,9 +157,10 @@ class Baselines:
     """Which baselines an evaluation runs, and with what.
 
     Attributes:
-        kinds: which run.
+        kinds: which run; own items only where eval.exclude_seen is false.
         popularity: without parameters.
         recent_popularity: its days.
+        own_items: its half-life.
         last_items: its windows and exponents.
         item_knn: its neighbours.
         ease: its lambda.
@@ -161,6 +174,7 @@ class Baselines:
     recent_popularity: RecentPopularityParameters = field(
         default_factory=RecentPopularityParameters
     )
+    own_items: OwnItemsParameters = field(default_factory=OwnItemsParameters)
     last_items: LastItemsParameters = field(default_factory=LastItemsParameters)
     item_knn: ItemKnnParameters = field(default_factory=ItemKnnParameters)
     ease: EaseParameters = field(default_factory=EaseParameters)

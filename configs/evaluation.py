@@ -3,7 +3,7 @@
 import enum
 from dataclasses import dataclass, field
 
-from configs.baselines import Baselines
+from configs.baselines import BaselineKind, Baselines
 from configs.checks import choices, require, require_not_negative
 
 
@@ -61,3 +61,9 @@ class Eval:
         require(self.tune_by in known, "eval.tune_by", self.tune_by, "one of " + ", ".join(known))
         require_not_negative(self, "eval", "bootstrap_samples", "max_queries")
         self.baselines.validate()
+
+    @property
+    def baseline_kinds(self) -> tuple[BaselineKind, ...]:
+        """The baselines that run: a user's own items are none where seen ones are left out."""
+        kinds = self.baselines.kinds
+        return tuple(k for k in kinds if k is not BaselineKind.OWN_ITEMS or not self.exclude_seen)

@@ -1,5 +1,7 @@
 """Each baseline against its definition, worked out by hand or by another way."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from configs.baselines import (
     IalsParameters,
     ItemKnnParameters,
     LastItemsParameters,
+    OwnItemsParameters,
     PopularityParameters,
     RecentPopularityParameters,
 )
@@ -20,7 +23,9 @@ from trainer.baselines.ease_factored import EaseFactored
 from trainer.baselines.ials import Ials
 from trainer.baselines.item_knn import ItemKnn
 from trainer.baselines.last_items import LastItems
+from trainer.baselines.own_items import OwnItems
 from trainer.baselines.popularity import Popularity, RecentPopularity
+from trainer.queries import Ragged
 
 
 class TestPopularity:
@@ -47,6 +52,33 @@ class TestRecentPopularity:
         # The split is at 2 DAY + 2; two days before it are exactly the events from second 2 on.
         baseline = RecentPopularity(RecentPopularityParameters(days=2)).fit(self.TRAIN)
         assert lists_of(baseline, [[]], 5, num_items=6) == [[3, 1, 2, 4, 5]]
+
+
+class TestOwnItems:
+    TRAIN = interactions_of([[1, 1, 1, 2, 2, 3, 4]], num_items=7)
+
+    def scores(self, history: list[int], days: list[int], *, half_life_days: float) -> list[float]:
+        baseline = OwnItems(OwnItemsParameters(half_life_days=half_life_days)).fit(self.TRAIN)
+        queries = asking([history, []])
+        times = np.array(days, dtype=np.int64) * DAY
+        queries = replace(
+            queries, history_time=Ragged(values=times, offsets=queries.history.offsets)
+        )
+        scores = baseline.score(queries, rows=slice(0, 2), items=slice(0, 7))
+        np.testing.assert_allclose(scores[1], [-1, -1 / 4, -1 / 3, -1 / 2, -1 / 2, -1, -1])
+        return scores[0].tolist()
+
+    def test_counts_the_users_own_before_what_is_popular(self):
+        found = self.scores([5, 4, 5, 0], [3, 4, 5, 6], half_life_days=1e9)
+        np.testing.assert_allclose(found, [-1, -1 / 4, -1 / 3, -1 / 2, 1, 2, -1], rtol=1e-6)
+
+    def test_a_half_life_halves(self):
+        found = self.scores([5, 4, 5], [0, 10, 20], half_life_days=10)
+        np.testing.assert_allclose(found[4:6], [1 / 2, 1 + 1 / 4], rtol=1e-6)
+
+    def test_however_old_it_stays_the_users_own(self):
+        found = self.scores([5, 4], [0, 10_000], half_life_days=1)
+        assert found[4] == 1 and 0 < found[5] < 1e-30
 
 
 class TestItemKnn:

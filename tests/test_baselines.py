@@ -14,6 +14,7 @@ from configs.baselines import (
     PopularityParameters,
 )
 from configs.errors import UserError
+from configs.evaluation import Eval
 from tests.watched import ALL, SIDE, asking, checkerboard, interactions_of, lists_of, scores_of
 from trainer.baselines import BASELINES, fit_baselines, parameters_of
 from trainer.baselines.popularity import Popularity
@@ -21,7 +22,10 @@ from trainer.metrics import evaluate_lists
 from trainer.retrieval import top_k
 
 SAME_FOR_ALL = {BaselineKind.POPULARITY, BaselineKind.RECENT_POPULARITY}
-PERSONAL = [kind for kind in BASELINES if kind not in SAME_FOR_ALL]
+# Own items are of the user alone: they do not say what goes with what.
+PERSONAL = [
+    kind for kind in BASELINES if kind not in SAME_FOR_ALL and kind is not BaselineKind.OWN_ITEMS
+]
 # Their first vectors are random, a row a user: what they learn is near, and no more.
 SEEDED = {BaselineKind.IALS, BaselineKind.BPR}
 # As wide as a checkerboard of twenty items needs.
@@ -160,14 +164,24 @@ class TestRegistry:
     def test_the_config_says_which_and_with_what(self):
         train = interactions_of([[1, 2, 3], [1, 2]], num_items=5)
         later = interactions_of([[4, 4, 4], [4, 1]], num_items=5)
-        config = Baselines(
-            kinds=(BaselineKind.RECENT_POPULARITY, BaselineKind.EASE),
-            ease=EaseParameters(regularization=1, max_items=2),
+        config = Eval(
+            baselines=Baselines(
+                kinds=(BaselineKind.RECENT_POPULARITY, BaselineKind.EASE),
+                ease=EaseParameters(regularization=1, max_items=2),
+            )
         )
         fitted = fit_baselines(config, train, before_split=later, console=Console(quiet=True))
         assert list(fitted) == ["recent popularity", "EASE"]
         assert lists_of(fitted["recent popularity"], [[]], 1, num_items=5) == [[4]]
         assert lists_of(fitted["EASE"], [[3]], 4, num_items=5) == [[1, 2, 4, -1]]
+
+    def test_own_items_run_only_where_seen_items_may_be_recommended(self):
+        train = interactions_of([[1, 2, 3], [1, 2]], num_items=5)
+        for exclude_seen in (True, False):
+            config = Eval(exclude_seen=exclude_seen)
+            config.baselines.kinds = (BaselineKind.POPULARITY, BaselineKind.OWN_ITEMS)
+            fitted = fit_baselines(config, train, before_split=train, console=Console(quiet=True))
+            assert list(fitted) == ["popularity", "own items"][: 1 if exclude_seen else 2]
 
     def test_kinds_may_be_names(self):
         config = Baselines(kinds=("EASE", "recent popularity"))

@@ -57,7 +57,7 @@ def evaluate(
     baselines: dict[str, Baseline] = {}
     if with_baselines:
         baselines = fit_baselines(
-            config.eval.baselines,
+            config.eval,
             load_interactions(dataset, ["train"]),
             before_split=load_interactions(dataset, splits_before(split)),
             console=console,

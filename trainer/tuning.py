@@ -45,7 +45,7 @@ def tune_baselines(
     train = load_interactions(dataset, ["train"])
     tuned = copy.deepcopy(config.eval.baselines)
     told: dict[str, Any] = {}
-    for kind in tuned.kinds:
+    for kind in config.eval.baseline_kinds:
         entry = BASELINES[kind]
         tried, best = [], -1.0
         for changed, parameters in entry.candidates(parameters_of(tuned, kind)):

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from configs.baselines import BaselineKind, Baselines
+from configs.evaluation import Eval
 from trainer.baselines.base import Baseline
 from trainer.baselines.bpr import Bpr
 from trainer.baselines.ease import Ease
@@ -15,6 +16,7 @@ from trainer.baselines.ease_factored import EaseFactored
 from trainer.baselines.ials import Ials
 from trainer.baselines.item_knn import ItemKnn
 from trainer.baselines.last_items import LastItems
+from trainer.baselines.own_items import OwnItems
 from trainer.baselines.popularity import Popularity, RecentPopularity
 from trainer.queries import Interactions
 
@@ -42,6 +44,9 @@ BASELINES: Mapping[BaselineKind, Entry] = {
     BaselineKind.POPULARITY: Entry(make=Popularity),
     BaselineKind.RECENT_POPULARITY: Entry(
         make=RecentPopularity, grid={"days": (1.0, 3.0, 7.0, 14.0, 30.0)}
+    ),
+    BaselineKind.OWN_ITEMS: Entry(
+        make=OwnItems, grid={"half_life_days": (7.0, 15.0, 30.0, 60.0, 120.0, 1_000.0)}
     ),
     BaselineKind.LAST_ITEMS: Entry(
         make=LastItems,
@@ -92,12 +97,12 @@ def parameters_of(config: Baselines, kind: BaselineKind) -> Any:
 
 
 def fit_baselines(
-    config: Baselines, train: Interactions, *, before_split: Interactions, console: Console
+    config: Eval, train: Interactions, *, before_split: Interactions, console: Console
 ) -> dict[str, Baseline]:
     """Fits the baselines that the config wants.
 
     Args:
-        config: kinds and parameters.
+        config: kinds, parameters, and whether seen items are left out.
         train: the positives that models learn from.
         before_split: all positives before the evaluated split.
         console: for progress.
@@ -106,8 +111,8 @@ def fit_baselines(
         By the name that reports use, in the order of the config.
     """
     fitted = {}
-    for kind in config.kinds:
+    for kind in config.baseline_kinds:
         console.print(f"fitting {kind.value}")
-        baseline = BASELINES[kind].make(parameters_of(config, kind))
+        baseline = BASELINES[kind].make(parameters_of(config.baselines, kind))
         fitted[kind.value] = baseline.fit(train, before_split=before_split)
     return fitted
