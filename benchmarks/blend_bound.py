@@ -6,8 +6,10 @@ Asks the `window` queries of the validation split. Parts are the mean of some tr
 baseline of the config, and counts of an item's positives with several half-lives. Random search
 then looks for the weights of their sum that have the best Recall@100 on those same queries. So the
 result is no figure that a user could have: it tells about how much better weighing of what these
-scorers know could give. Holds all scores in memory, 4 bytes for each part,
-query and item; fitting baselines takes about a minute, a try about a second, on 2 cores.
+scorers know could give. With `--known_days=3,7` one more blend for each also knows what everybody
+will want in the split's first so many days: what foresight of the near future would add.
+Holds all scores in memory, 4 bytes for each part, query and item; fitting baselines takes about a
+minute, a try about a second, on 2 cores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from absl import flags
 from rich.console import Console
 
-from benchmarks.popularity_bound import SPLIT, asked_of, halved_counts, shown_of, table_of
+from benchmarks.popularity_bound import (
+    SPLIT,
+    asked_of,
+    first_days,
+    halved_counts,
+    shown_of,
+    table_of,
+)
 from configs.cli import console, define_config, run_app
 from configs.schema import Config
 from trainer.baselines import fit_baselines
@@ -30,6 +40,7 @@ from trainer.restore import restore_run
 from trainer.retrieval import Float32Array, Scorer
 
 RUNS = "mean of the runs"
+_BLEND = "blend, fitted on the answers"
 _FITTED = "Recall@100"
 _CHANGED_AT_ONCE = 2
 # Scores of a few neighbours stand far out of a catalog of zeros: their weights are small.
@@ -59,6 +70,11 @@ def scaled(scores: Float32Array) -> Float32Array:
     return (scores / (spread if spread > 0 else 1)).astype(np.float32)
 
 
+def of_counts(count: npt.NDArray[np.float64]) -> Float32Array:
+    """Counts, float64 [num_items], as scores that are alike for all queries, [1, num_items]."""
+    return scaled(np.log(count + _LEAST_COUNT).astype(np.float32)[np.newaxis])
+
+
 def above_zero(scores: Float32Array) -> Float32Array:
     """What a baseline has to say itself: below zero it fills up with the most popular items.
 
@@ -74,21 +90,23 @@ def fit_weights(
     dataset: Dataset,
     *,
     tries: int,
+    start: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
     """Weights of the best Recall@100 on these queries, of 0 and above, by random search.
 
     Args:
-        parts: scores by name; the first starts with a weight of 1, the others with 0.
+        parts: scores by name.
         queries: what it is fitted on.
         config: candidates.
         dataset: of the queries.
         tries: how many blends are measured.
+        start: weights to begin with, others are 0; by default 1 of the first part.
         seed: of the search.
     """
     draw = np.random.default_rng(seed)
     names = list(parts)
-    best = {name: float(place == 0) for place, name in enumerate(names)}
+    best = dict.fromkeys(names, 0.0) | dict(start or {names[0]: 1.0})
 
     def recall(weights: Mapping[str, float]) -> float:
         return float(measure(Blend(parts, weights), queries, config, dataset).means[_FITTED])
@@ -115,9 +133,15 @@ def _another(weight: float, draw: np.random.Generator) -> float:
 
 
 def run(
-    config: Config, dataset: Dataset, runs: Sequence[Path], *, tries: int, out: Console
+    config: Config,
+    dataset: Dataset,
+    runs: Sequence[Path],
+    *,
+    known_days: Sequence[int] = (),
+    tries: int,
+    out: Console,
 ) -> dict[str, Any]:
-    """Measures every part and the blend, and prints the table.
+    """Measures every part and the blends, and prints the table.
 
     Raises:
         UserError: the dataset has no validation queries, or a run is none, or of another dataset.
@@ -141,17 +165,25 @@ def run(
     for name, baseline in baselines.items():
         parts[name] = scaled(above_zero(add(name, baseline)))
     for name, count in halved_counts(train):
-        scores = np.log(count + _LEAST_COUNT).astype(np.float32)
-        parts[name] = scaled(scores[np.newaxis])
+        parts[name] = of_counts(count)
         found[name] = shown_of(Blend(parts, {name: 1.0}), queries, config, dataset)
+    answers = load_interactions(dataset, [SPLIT])
     weights = fit_weights(parts, queries, config, dataset, tries=tries)
-    found["blend, fitted on the answers"] = shown_of(
-        Blend(parts, weights), queries, config, dataset
-    )
-    weights = {name: float(f"{weight:.2g}") for name, weight in weights.items() if weight}
+    blends = {_BLEND: (parts, weights)}
+    for days in known_days:
+        name, count = first_days(train, answers, days)
+        with_known = parts | {name: of_counts(count)}
+        blends[f"{_BLEND}, that knows {days} days of them"] = (
+            with_known,
+            fit_weights(with_known, queries, config, dataset, tries=tries, start=weights),
+        )
+    fitted = {}
+    for name, (blended, chosen) in blends.items():
+        found[name] = shown_of(Blend(blended, chosen), queries, config, dataset)
+        fitted[name] = {part: float(f"{each:.2g}") for part, each in chosen.items() if each}
     out.print(table_of("scored by", queries, found))
-    out.print({"weights": weights})
-    return {"queries": len(queries), "scorers": found, "weights": weights, "tries": tries}
+    out.print({"weights": fitted})
+    return {"queries": len(queries), "scorers": found, "weights": fitted, "tries": tries}
 
 
 def _towers(path: Path, dataset: Dataset, asked: AskedQueries) -> Scorer:
@@ -164,6 +196,7 @@ if __name__ == "__main__":
     _CONFIG = define_config()
     _DATASET = flags.DEFINE_string("dataset", None, "Made for --config.", required=True)
     _RUNS = flags.DEFINE_list("runs", None, "Workdirs of trainer.task on it.", required=True)
+    _KNOWN = flags.DEFINE_list("known_days", [], "Days of the split that further blends know.")
     _TRIES = flags.DEFINE_integer("tries", 200, "Blends that are measured.", lower_bound=1)
 
     def _main(argv: list[str]) -> dict[str, Any]:
@@ -172,6 +205,7 @@ if __name__ == "__main__":
             config,
             open_dataset(Path(_DATASET.value), config),
             [Path(each) for each in _RUNS.value],
+            known_days=[int(each) for each in _KNOWN.value],
             tries=_TRIES.value,
             out=console(),
         )

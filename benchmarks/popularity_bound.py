@@ -61,7 +61,6 @@ def popularities(before: Interactions, answers: Interactions) -> Iterator[tuple[
         answers: those within it.
     """
     age_days = (before.end_time - before.time) / SECONDS_PER_DAY
-    first = before.end_time
 
     def counted(of: Interactions, weight: npt.NDArray[np.generic]) -> _Weights:
         return np.bincount(of.item, weight, before.num_items).astype(np.float64)
@@ -73,9 +72,15 @@ def popularities(before: Interactions, answers: Interactions) -> Iterator[tuple[
     for power in _POWERS:
         yield f"(1 + age in days) ** -{power:g}", counted(before, (1 + age_days) ** -power)
     for days in _FIRST_DAYS:
-        soon = answers.time < first + days * SECONDS_PER_DAY
-        yield f"oracle: the split's first {days} d", counted(answers, soon)
+        yield first_days(before, answers, days)
     yield "oracle: the split", counted(answers, np.ones(len(answers.item)))
+
+
+def first_days(before: Interactions, answers: Interactions, days: float) -> tuple[str, _Weights]:
+    """Name and positives of each item in the split's first days, float64 [num_items]."""
+    soon = answers.time < before.end_time + days * SECONDS_PER_DAY
+    counts = np.bincount(answers.item, soon, before.num_items)
+    return f"oracle: the split's first {days:g} d", counts
 
 
 def halved_counts(before: Interactions) -> Iterator[tuple[str, _Weights]]:
