@@ -35,7 +35,7 @@ def evaluated(output: Path, **changed) -> dict:
         "output": output,
         "split": "test",
         "protocols": (),
-        "with_baselines": False,
+        "baselines": (),
         "tune": False,
         "compare_lists": None,
         "console": QUIET,
@@ -107,6 +107,17 @@ def test_another_split_and_one_protocol(workdir: Path, tmp_path: Path) -> None:
     found = evaluated(tmp_path, workdir=workdir, split="validation", protocols=(Protocol.NEXT,))
     assert found["split"] == "validation" and list(found["protocols"]) == ["next"]
     assert found["protocols"]["next"]["queries"] > 100
+
+
+def test_the_baselines_asked_for(workdir: Path, tmp_path: Path) -> None:
+    asked = {"workdir": workdir, "protocols": (Protocol.WINDOW,)}
+    wanted = (BaselineKind.POPULARITY, BaselineKind.ITEM_KNN)
+    found = evaluated(tmp_path, baselines=wanted, **asked)["protocols"]["window"]
+    first = json.loads((workdir / METRICS_FILE).read_text())["protocols"]["window"]
+    assert list(found["models"]) == [MODEL, "popularity", "item-kNN"]
+    assert found["models"] == {name: first["models"][name] for name in found["models"]}
+    with pytest.raises(UserError, match="--baseline=own_items: found eval.exclude_seen=true"):
+        evaluated(tmp_path, baselines=(BaselineKind.OWN_ITEMS,), **asked)
 
 
 def test_neighbours_are_of_the_most_popular_items(workdir: Path) -> None:
@@ -266,7 +277,7 @@ class TestTuning:
             "trainer.reevaluation.tune_baselines",
             lambda *_, **__: (chosen, {"by": "HR@10", "protocol": "window", "baselines": {}}),
         )
-        arguments = {"workdir": workdir, "with_baselines": True, "protocols": (Protocol.WINDOW,)}
+        arguments = {"workdir": workdir, "baselines": None, "protocols": (Protocol.WINDOW,)}
         tuned = evaluated(tmp_path, tune=True, **arguments)
         assert tuned["tuning"]["by"] == "HR@10"
         asked, _ = ask(config, dataset, "test", Protocol.WINDOW)

@@ -116,7 +116,7 @@ def refuses_to_export_but_evaluates(run: Path, *, step: int) -> None:
     output = run.parent / "evaluation"
     evaluate_again(
         workdir=run, step=None, model=None, dataset_dir=None, output=output, split="test",
-        protocols=[Protocol.WINDOW], with_baselines=False, tune=False, compare_lists=None,
+        protocols=[Protocol.WINDOW], baselines=(), tune=False, compare_lists=None,
         console=said,
     )  # fmt: skip
     assert f"{run}: the checkpoint of step {step} of {STEPS}" in said.file.getvalue()

@@ -104,7 +104,7 @@ def test_the_best_epoch_counts_for_all_that_reads_the_run(
     # What was measured is of those weights, and a second run of the command finds the same.
     again = evaluate_again(
         workdir=run.work, step=None, model=None, dataset_dir=None, output=tmp_path / "again",
-        split="test", protocols=[Protocol.WINDOW], with_baselines=False, tune=False,
+        split="test", protocols=[Protocol.WINDOW], baselines=(), tune=False,
         compare_lists=None, console=Console(file=io.StringIO()),
     )  # fmt: skip
     assert again["source"] == result.metrics["source"]

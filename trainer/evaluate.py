@@ -6,6 +6,7 @@ from typing import Any
 
 from absl import flags
 
+from configs.baselines import BaselineKind
 from configs.cli import console, run_app
 from configs.errors import UserError
 from configs.schema import Protocol
@@ -17,7 +18,7 @@ class _Split(enum.Enum):
 
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A run of trainer.task.")
-_STEP = flags.DEFINE_integer("step", None, "Of the checkpoint, if not the newest.")
+_STEP = flags.DEFINE_integer("step", None, "Of the checkpoint, if not the one that counts.")
 _MODEL = flags.DEFINE_string("model", None, "Or an exported version, such as models/retrieval/1.")
 _DATASET = flags.DEFINE_string("dataset", None, "Whose queries; by default that of the run.")
 _OUTPUT = flags.DEFINE_string(
@@ -30,6 +31,9 @@ _PROTOCOLS = flags.DEFINE_multi_enum_class(
     "protocol", None, Protocol, "Again for each; by default all that the dataset has queries of."
 )
 _BASELINES = flags.DEFINE_bool("baselines", True, "Measure the baselines too.")
+_BASELINE = flags.DEFINE_multi_enum_class(
+    "baseline", None, BaselineKind, "Again for each; by default those of the config."
+)
 _TUNE = flags.DEFINE_bool("tune_baselines", False, "Choose their parameters on validation first.")
 _COMPARE_LISTS = flags.DEFINE_string(
     "compare_lists",
@@ -51,8 +55,9 @@ def main(argv: list[str]) -> dict[str, Any]:
                 raise UserError(f"--{flag.name}: found none, expected one with --model")
     if _STEP.value is not None and _WORKDIR.value is None:
         raise UserError(f"--step={_STEP.value}: expected --workdir with it, found --model")
-    if _TUNE.value and not _BASELINES.value:
-        raise UserError("--tune_baselines: found --nobaselines, expected baselines to tune")
+    for name, given in ((_TUNE.name, _TUNE.value), (_BASELINE.name, _BASELINE.value)):
+        if given and not _BASELINES.value:
+            raise UserError(f"--{name}: found --nobaselines, expected baselines with it")
     output = Path(_OUTPUT.value or Path(_WORKDIR.value or "") / "evaluation" / _SPLIT.value.value)
 
     from trainer.reevaluation import evaluate_again  # Only now: TensorFlow takes seconds.
@@ -65,7 +70,7 @@ def main(argv: list[str]) -> dict[str, Any]:
         output=output,
         split=_SPLIT.value.value,
         protocols=_PROTOCOLS.value or (),
-        with_baselines=_BASELINES.value,
+        baselines=_BASELINE.value if _BASELINES.value else (),
         tune=_TUNE.value,
         compare_lists=_path(_COMPARE_LISTS.value),
         console=console(),

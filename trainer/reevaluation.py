@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from configs.baselines import BaselineKind
 from configs.errors import UserError
 from configs.kinds import KINDS
 from configs.schema import Config, Protocol
@@ -30,7 +31,7 @@ def evaluate_again(
     output: Path,
     split: str,
     protocols: Sequence[Protocol],
-    with_baselines: bool,
+    baselines: Sequence[BaselineKind] | None,
     tune: bool,
     compare_lists: Path | None,
     console: Console,
@@ -39,13 +40,13 @@ def evaluate_again(
 
     Args:
         workdir: of the run; with
-        step: of the checkpoint, by default the newest; or
+        step: of the checkpoint, by default the one that counts; or
         model: directory of an exported version.
         dataset_dir: whose queries; a run knows its own.
         output: `metrics.json` and `report.html` go here.
         split: `validation` or `test`.
         protocols: which; all that the dataset has queries of where there are none.
-        with_baselines: measure them too.
+        baselines: that are measured too; None: those of the config.
         tune: choose the baselines' parameters on the validation split first.
         compare_lists: Parquet file of ranked lists to measure beside the model by `window`.
         console: for progress and tables.
@@ -60,7 +61,7 @@ def evaluate_again(
     recommender: Recommender
     if workdir is not None:
         config, dataset, towers, step = restore_run(workdir, dataset_dir, step=step)
-        config = _asking(config, dataset, split, protocols)
+        config = _asking(config, dataset, split, protocols, baselines)
         recommender = Towers(towers, dataset, split=split)
         told = told_step(workdir, step)
         console.print(f"{workdir}: the checkpoint of {told}")
@@ -68,7 +69,7 @@ def evaluate_again(
     else:
         assert model is not None and dataset_dir is not None, "one of the two"
         config, dataset = _open_as_made(dataset_dir)
-        config = _asking(config, dataset, split, protocols)
+        config = _asking(config, dataset, split, protocols, baselines)
         recommender = Export(model, dataset, exclude_seen=config.eval.exclude_seen)
         source, logs = "/".join(model.resolve().parts[-2:]), None
     others = (
@@ -85,7 +86,7 @@ def evaluate_again(
         split=split,
         output=output,
         console=console,
-        with_baselines=with_baselines,
+        with_baselines=bool(config.eval.baseline_kinds),
         others=others,
         tuning=tuning,
         training_logs=logs,
@@ -99,8 +100,14 @@ def _open_as_made(directory: Path) -> tuple[Config, Dataset]:
     return config, open_dataset(directory, config)
 
 
-def _asking(config: Config, dataset: Dataset, split: str, wanted: Sequence[Protocol]) -> Config:
-    """The config with the protocols that are wanted and there."""
+def _asking(
+    config: Config,
+    dataset: Dataset,
+    split: str,
+    wanted: Sequence[Protocol],
+    baselines: Sequence[BaselineKind] | None,
+) -> Config:
+    """The config with the protocols that are wanted and there, and the baselines."""
     there = [p for p in Protocol if dataset.manifest.part(f"queries/{split}/{p.value}")]
     missing = [p.value for p in wanted if p not in there]
     if missing or not there:
@@ -111,4 +118,11 @@ def _asking(config: Config, dataset: Dataset, split: str, wanted: Sequence[Proto
         )
     config = copy.deepcopy(config)
     config.eval.protocols = tuple(wanted or there)
+    if baselines is not None:
+        config.eval.baselines.kinds = tuple(baselines)
+    if baselines and (left_out := set(baselines) - set(config.eval.baseline_kinds)):
+        raise UserError(
+            f"--baseline={left_out.pop().name.lower()}: found eval.exclude_seen=true, "
+            "expected false: it recommends what users have seen"
+        )
     return config.validate()
