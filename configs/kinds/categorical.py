@@ -8,7 +8,13 @@ from configs.kinds.base import Feature
 
 @dataclass(slots=True, kw_only=True)
 class HashedId(Feature):
-    """Several salted hashes of an id into one fixed table, averaged; needs no vocabulary."""
+    """Several salted hashes of an id into one fixed table, averaged; needs no vocabulary.
+
+    Attributes:
+        num_hashes: of an id; two ids share all of them rarely.
+        num_buckets: rows of the table.
+        dim: of the embedding.
+    """
 
     num_hashes: int = free(2)
     num_buckets: int = free(100_000)
@@ -27,6 +33,10 @@ class Vocabulary(Feature):
     """A vocabulary from train data, most frequent first; id 0 is what it does not hold.
 
     The feature named `item_id` is the item vocabulary: the catalog's own ids (docs/dataset.md).
+
+    Attributes:
+        max_size: the most frequent so many values.
+        dim: of the embedding.
     """
 
     max_size: int = 10_000_000
@@ -41,7 +51,11 @@ class Vocabulary(Feature):
 
 @dataclass(slots=True, kw_only=True)
 class OneHot(Feature):
-    """A vocabulary of a few values, each an input of its own; slot 0 is any other value."""
+    """A vocabulary of a few values, each an input of its own; slot 0 is any other value.
+
+    Attributes:
+        max_size: the most frequent so many values.
+    """
 
     max_size: int = 8
 
@@ -53,6 +67,7 @@ class Bag(Feature):
     Attributes:
         max_size: of the vocabulary, which is made like that of `Vocabulary`.
         max_length: the first so many values are kept.
+        dim: of the embeddings.
     """
 
     max_size: int = 10_000

@@ -10,7 +10,12 @@ from configs.kinds.counts import Count
 
 @dataclass(slots=True, kw_only=True)
 class Bucketized(Feature):
-    """A number, as the embedding of the interval that it falls in; missing is below the first."""
+    """A number, as the embedding of the interval that it falls in; missing is below the first.
+
+    Attributes:
+        boundaries: between the intervals, ascending; each belongs to the interval above it.
+        dim: of the embedding.
+    """
 
     boundaries: tuple[float, ...] = free(())
     dim: int = free(8)
@@ -104,6 +109,9 @@ class Cyclical(Feature):
     """Where in a period a time stands, as sine and cosine; a missing time is (0, 0).
 
     For the entity context the column `timestamp` is the time of the request.
+
+    Attributes:
+        period: that comes round.
     """
 
     period: Period = Period.DAY
@@ -111,7 +119,11 @@ class Cyclical(Feature):
 
 @dataclass(slots=True, kw_only=True)
 class Dense(Feature):
-    """A vector of fixed length, as it is."""
+    """A vector of fixed length, as it is.
+
+    Attributes:
+        length: of the list in the raw column.
+    """
 
     length: int = 0
 
