@@ -24,7 +24,8 @@ _HEAD = """# Configuration
 Every field of a config, its default and its meaning; `python -m configs.reference` writes this
 page. A config is a Python file with `get_config()`, which returns `configs.schema.Config`. Any
 value can be overridden on the command line, `--config.train.batch_size=8192`. Fields with a †
-change what a dataset says: it is made anew then. The simulators' fields are in `configs/simulation.py`.
+change what a dataset says: it is made anew then. The simulators' fields are in
+`configs/simulation.py`.
 """
 _BESIDE = "What the fields of several kinds are made of:"
 _SIMULATION = "simulation"
