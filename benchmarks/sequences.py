@@ -64,9 +64,9 @@ def measure(config: Config, dataset_dir: str) -> dict[str, Any]:
     sampling = sampling_of(config, dataset.spec, dataset.catalog)
 
     def finished(rows: Rows, number: int) -> Batch:
-        history = rows[dataset.spec.history_item_column]
         draw = tf.constant([1, number], tf.int64)
-        return {**model.look_up(rows), **candidates_of(rows, history, sampling, draw)}
+        found = candidates_of(rows, dataset.spec.history_item_column, sampling, draw)
+        return {**model.look_up(rows), **found}
 
     files = [str(Path(dataset.root) / f.name) for f in dataset.manifest.part("train")]
     records = tf.data.TFRecordDataset(files).shuffle(4_096, seed=1)

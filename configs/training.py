@@ -140,6 +140,7 @@ class Loss:
     impressed_negatives: int = 0
     memory_size: int = 0
     mask_user_positives: bool = True
+    mask_history: bool = False
     symmetric: bool = False
     label_smoothing: float = 0.0
     margin: float = 0.2

@@ -35,6 +35,7 @@ def sampling(**changes: Any) -> Sampling:
         "uniform": UNIFORM,
         "impressed": 0,
         "mask_user": True,
+        "mask_history": False,
         "user_count": None,
         "by_day": True,
         "upload_day": np.zeros(ITEMS + 1, np.int64),
@@ -44,9 +45,8 @@ def sampling(**changes: Any) -> Sampling:
 
 def candidates(batch: dict[str, np.ndarray], how: Sampling) -> dict[str, np.ndarray]:
     history = tf.constant(np.random.default_rng(0).integers(-1, ITEMS, (ROWS, 3)))
-    found = candidates_of(
-        {n: tf.constant(v) for n, v in batch.items()}, history, how, tf.constant([3, 4], tf.int64)
-    )
+    rows = {n: tf.constant(v) for n, v in batch.items()} | {"history_item": history}
+    found = candidates_of(rows, "history_item", how, tf.constant([3, 4], tf.int64))
     found["history"] = history
     return {name: value.numpy() for name, value in found.items()}
 

@@ -114,9 +114,10 @@ def one_batch(config: Config, dataset: Dataset, model: TwoTower) -> tuple[Any, d
     records = tf.constant([record.numpy() for record in tf.data.TFRecordDataset(files)])
     rows = parse_block(records, dataset.spec.train_columns)
     sampling = sampling_of(config, dataset.spec, dataset.catalog)
-    history = rows[dataset.spec.history_item_column]
-    draw = tf.constant([3, 4], tf.int64)
-    return rows, {**model.look_up(rows), **candidates_of(rows, history, sampling, draw)}
+    found = candidates_of(
+        rows, dataset.spec.history_item_column, sampling, tf.constant([3, 4], tf.int64)
+    )
+    return rows, {**model.look_up(rows), **found}
 
 
 def test_candidates_have_the_statistics_of_the_day_of_their_row(

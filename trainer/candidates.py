@@ -9,9 +9,10 @@ import tensorflow as tf
 from configs.errors import UserError
 from configs.schema import Config, LossKind
 from configs.training import FULL_SOFTMAX_MAX_ITEMS
-from preprocessing.columns import NEGATIVE_ITEM, USER_ID
+from preprocessing.columns import END_SUFFIX, NEGATIVE_ITEM, USER_ID
 from preprocessing.features import FeatureSpec
 from trainer.catalog import Catalog, DailyCounts
+from trainer.records import PAD_ITEM, SEQUENCE_ROWS
 from trainer.shares import OverallShares, Shares
 
 
@@ -27,6 +28,7 @@ class Sampling:
         uniform: items drawn uniformly for a batch; None: every known item, once.
         impressed: impressed negatives of a row, at most.
         mask_user: whether all positives of a row's user are masked, not its own alone.
+        mask_history: whether the items of a row's history are masked.
         user_count: float32 of train rows by user id, 0 for others; None where nobody asks.
         by_day: whether an item's features differ by day, so that a candidate is (item, day).
         upload_day: int64 [items + 1], the first day on which each item exists.
@@ -39,6 +41,7 @@ class Sampling:
     uniform: int | None
     impressed: int
     mask_user: bool
+    mask_history: bool
     user_count: tf.lookup.StaticHashTable | None
     by_day: bool
     upload_day: np.ndarray
@@ -85,6 +88,7 @@ def sampling_of(
         uniform=None if is_full else loss.uniform_negatives,
         impressed=loss.impressed_negatives,
         mask_user=loss.mask_user_positives,
+        mask_history=loss.mask_history,
         user_count=None if user_count is None else _table(user_count),
         by_day=spec.has_daily_items,
         upload_day=catalog.upload_day,
@@ -98,7 +102,7 @@ def _table(count: Mapping[str, int]) -> tf.lookup.StaticHashTable:
 
 
 def candidates_of(
-    batch: Mapping[str, tf.Tensor], history: tf.Tensor, sampling: Sampling, draw: tf.Tensor
+    batch: Mapping[str, tf.Tensor], history_column: str, sampling: Sampling, draw: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     """Distinct items and candidates of a batch, what each row may not see, and sampling counts.
 
@@ -110,7 +114,8 @@ def candidates_of(
 
     Args:
         batch: rows, [B, ...] each.
-        history: int64 [B, L], catalog ids.
+        history_column: name of the histories' catalog ids, int64 [B, L]; in the sequence form
+            [S, L] (`trainer.records.parse_sequences`).
         sampling: of negatives.
         draw: int64 [2], seed.
 
@@ -124,7 +129,7 @@ def candidates_of(
             `user_share` float32 [B]; with impressed negatives `impressed_index` int64 [B, K],
             -1 for none, and `impressed_masked` int64 [pairs, 2].
     """
-    positive, day = batch["item"], batch["day"]
+    positive, day, history = batch["item"], batch["day"], batch[history_column]
     rows = tf.shape(positive, tf.int64)[0]
     user = tf.strings.to_hash_bucket_fast(batch[USER_ID], 1 << 62)
     if sampling.mask_user:
@@ -179,7 +184,9 @@ def candidates_of(
         validate=False,
     )
     item_of_row = tf.gather(candidate_index, candidate_of[:rows])
-    liked = tf.gather(item_of_row, others.flat_values)
+    liked = others.with_flat_values(tf.gather(item_of_row, others.flat_values))
+    if sampling.mask_history:
+        liked = tf.concat([liked, _had_before(batch, history_column, history_index)], 1)
     found = {
         "distinct_item": distinct,
         "history_index": tf.reshape(history_index, tf.shape(history)),
@@ -191,7 +198,7 @@ def candidates_of(
         "candidate_share": sampling.shares(candidate_item[:num_columns], day),
         "positive_index": candidate_of[:rows],
         "row_day": day,
-        "masked": _columns(others.value_rowids(), liked, columns_of_item),
+        "masked": _columns(liked.value_rowids(), liked.flat_values, columns_of_item),
         "user": user,
         "rows_of_user": tf.cast(tf.gather(rows_of_user, user_index), tf.float32),
         "weight": batch["weight"],
@@ -237,6 +244,18 @@ def _liked(shown: tf.Tensor, positive: tf.Tensor, user_index: tf.Tensor) -> tf.T
     at = tf.searchsorted(liked, tf.reshape(asked, [-1]))
     found = tf.gather(liked, tf.minimum(at, tf.shape(liked)[0] - 1))
     return tf.reshape(found, tf.shape(asked)) == asked
+
+
+def _had_before(batch: Mapping[str, tf.Tensor], column: str, index: tf.Tensor) -> tf.RaggedTensor:
+    """Of histories' items, `index` flat, those in each row's: int64 [B, its length]."""
+    history = batch[column]
+    if SEQUENCE_ROWS not in batch:
+        return tf.ragged.boolean_mask(tf.reshape(index, tf.shape(history)), history != PAD_ITEM)
+    sequences, width = tf.unstack(tf.shape(history, tf.int64))
+    first = width * tf.repeat(tf.range(sequences), batch[SEQUENCE_ROWS])
+    # Of a sequence's history, padded at its end, as much as is before the row.
+    before = tf.ragged.range(first, first + batch[column + END_SUFFIX])
+    return before.with_flat_values(tf.gather(index, before.flat_values))
 
 
 def _columns(row: tf.Tensor, item: tf.Tensor, columns_of_item: tf.RaggedTensor) -> tf.Tensor:

@@ -85,8 +85,8 @@ def train_batches(
         if config.train.session_start_share:
             share = config.train.session_start_share
             batch = batch | {"weight": with_session_starts(batch, spec, share)}
-        history = batch[spec.history_item_column]
-        return {**look_up(batch), **candidates_of(batch, history, sampling, draw)}
+        found = candidates_of(batch, spec.history_item_column, sampling, draw)
+        return {**look_up(batch), **found}
 
     batches = tf.data.Dataset.zip(rows, index).map(finish, num_parallel_calls=2).prefetch(4)
     return batches.with_options(fixed_parallelism())
