@@ -122,6 +122,8 @@ class Loss:
         mask_user_positives: what else a row's user liked in the batch is no negative of the row;
             false: all but the row's own item is, so that sequences teach which of a user's items
             comes next and not only which come at all.
+        mask_history: what is in a row's history is no negative of the row, as it is no candidate of
+            a request; without effect where data.repeats lets it be liked again.
         symmetric: also tell the right user from others for each item, at equal weight; sampled
             softmax only.
         label_smoothing: share of the target that is spread over the negatives; softmaxes only.
@@ -140,7 +142,7 @@ class Loss:
     impressed_negatives: int = 0
     memory_size: int = 0
     mask_user_positives: bool = True
-    mask_history: bool = False
+    mask_history: bool = True
     symmetric: bool = False
     label_smoothing: float = 0.0
     margin: float = 0.2

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from preprocessing.columns import NEGATIVE_ITEM
 from trainer.candidates import Sampling, candidates_of
+from trainer.records import SEQUENCE_ROWS
 from trainer.shares import OverallShares
 
 ITEMS, ROWS, UNIFORM = 20, 12, 7
@@ -36,6 +37,7 @@ def sampling(**changes: Any) -> Sampling:
         "impressed": 0,
         "mask_user": True,
         "mask_history": False,
+        "remembers": False,
         "user_count": None,
         "by_day": True,
         "upload_day": np.zeros(ITEMS + 1, np.int64),
@@ -121,6 +123,51 @@ def test_candidates(by_day: bool, in_batch: bool, impressed: int, uniform: int |
         )
         some += (expected > 0).sum()
     assert some > ROWS and len(item) > columns or uniform is None
+
+
+@pytest.mark.parametrize("remembers", [False, True])
+@pytest.mark.parametrize("uniform", [UNIFORM, None])
+def test_what_is_in_a_rows_history_is_masked(uniform: int | None, remembers: bool) -> None:
+    batch = rows(1)
+    found = candidates(batch, sampling(mask_history=True, uniform=uniform, remembers=remembers))
+    masked, history = dense(found["masked"], found), found["history"]
+    item = found["candidate_item"][: masked.shape[1]]
+    for row in range(ROWS):
+        had = [each for each in history[row] if each >= 0]
+        expected = np.isin(item, [*liked(batch, row), *had])
+        np.testing.assert_array_equal(masked[row], expected)
+    at = found["masked"][:, 0]
+    assert (np.diff(at) >= 0).all(), "in order of rows, which the full softmax cuts them by"
+    assert ("had_before" in found) == remembers
+    if remembers:
+        pairs = [(row, each) for row in range(ROWS) for each in history[row] if each >= 0]
+        assert found["had_before"].tolist() == [[*pair] for pair in pairs]
+
+
+def test_of_a_sequence_what_is_before_the_row_is_masked() -> None:
+    batch = rows(1)
+    lengths, ends = [5, 0, ROWS - 5], np.arange(ROWS) % 4
+    history = np.random.default_rng(0).integers(0, ITEMS, (3, 4))
+    history[0, 3:] = -1
+    ends[:5] = np.minimum(ends[:5], 3)
+    found = candidates_of(
+        {name: tf.constant(value) for name, value in batch.items()}
+        | {
+            "history_item": tf.constant(history),
+            "history_item#end": tf.constant(ends),
+            SEQUENCE_ROWS: tf.constant(lengths, tf.int64),
+        },
+        "history_item", sampling(mask_history=True, mask_user=False),
+        tf.constant([3, 4], tf.int64),
+    )  # fmt: skip
+    found = {name: value.numpy() for name, value in found.items()}
+    masked = dense(found["masked"], found)
+    item = found["candidate_item"][: masked.shape[1]]
+    for row in range(ROWS):
+        had = history[0 if row < 5 else 2, : ends[row]]
+        expected = np.isin(item, [batch["item"][row], *had])
+        np.testing.assert_array_equal(masked[row], expected)
+    assert masked.sum() > 2 * ROWS
 
 
 def test_uniform_items_are_as_of_any_day_on_which_they_exist() -> None:

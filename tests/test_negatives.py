@@ -12,7 +12,7 @@ from configs.schema import Loss as LossConfig
 from trainer.losses import make_loss
 from trainer.negatives import Negatives
 
-ITEMS, ROWS, UNIFORM, MEMORY, IMPRESSED, DIM, TEMPERATURE = 30, 16, 8, 12, 3, 6, 0.2
+ITEMS, ROWS, UNIFORM, MEMORY, IMPRESSED, HISTORY, DIM, TEMPERATURE = 30, 16, 8, 12, 3, 4, 6, 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,7 @@ class Draws:
     impressed: np.ndarray  # [ROWS, IMPRESSED], -1 for none
     users: np.ndarray  # vectors of rows
     items: np.ndarray  # vectors by item
+    history: np.ndarray  # -1 for none
     memory_item: np.ndarray  # empty without
     memory_user: np.ndarray
     memory_vector: np.ndarray
@@ -61,6 +62,7 @@ def draw(seed: int, *, users: int = 10, memory: int = 0) -> Draws:
         ),
         users=unit(rng, ROWS, DIM),
         items=unit(rng, ITEMS, DIM),
+        history=rng.integers(-1, ITEMS // 2, (ROWS, HISTORY)),  # now and then the positive too
         memory_item=rng.choice(ITEMS, memory, p=q),
         memory_user=rng.integers(0, users, memory),
         memory_vector=unit(rng, memory, DIM),
@@ -76,6 +78,11 @@ def own_items(d: Draws, row: int, *, with_memory: bool) -> set[int]:
         mine = d.memory_user == d.user[row]
         own |= set(d.memory_item[mine].tolist())
     return own
+
+
+def had_before(d: Draws, row: int) -> set[int]:
+    """What no request of a row's user is answered with."""
+    return {int(i) for i in d.history[row] if i >= 0}
 
 
 def inputs_of(d: Draws, config: LossConfig) -> dict[str, tf.Tensor]:
@@ -96,7 +103,16 @@ def inputs_of(d: Draws, config: LossConfig) -> dict[str, tf.Tensor]:
         "candidate_copies": np.array([copies[i] for i in first], np.float32),
         "candidate_share": d.q[first].astype(np.float32),
         "positive_index": np.array([column[i] for i in d.positive], np.int64),
-        "masked": np.array([(r, column[i]) for r in range(ROWS) for i in own[r]], np.int64),
+        "masked": np.array(
+            [
+                (r, column[i])
+                for r in range(ROWS)
+                for i in [*own[r], *had_before(d, r)]  # twice where it is both
+                if column.get(i, len(first)) < len(first)
+            ],
+            np.int64,
+        ),
+        "had_before": np.array([(r, i + 1) for r in range(ROWS) for i in had_before(d, r)]),
         "rows_of_user": np.array([(d.user == u).sum() for u in d.user], np.float32),
         "row_day": d.row_day.astype(np.int64),
         "user": d.user.astype(np.int64) + 500,
@@ -186,7 +202,7 @@ def by_definition(d: Draws, config: LossConfig) -> np.ndarray:
             positive *= weight(d.positive[row])
         total = positive
         for item, vector in drawn:
-            if int(item) in own | shown | d.later(row):
+            if int(item) in own | shown | had_before(d, row) | d.later(row):
                 continue
             once = copies[int(item)] if config.duplicates is Duplicates.REMOVED else 1
             total += np.exp(score @ vector) * weight(item) / once
@@ -289,7 +305,7 @@ def test_users_learn_from_the_memory_and_items_from_what_learns() -> None:
 @pytest.mark.parametrize("correction", list(Correction))
 @pytest.mark.parametrize("users", [2, 6, 1_000])
 def test_symmetric_by_definition(correction: Correction, users: int) -> None:
-    """Users for each item: users who like it are masked, the others stand for users by share."""
+    """Users for each item: who likes it or had it is masked, others stand for users by share."""
     d = draw(11, users=users)
     config = config_of("in-batch and uniform", symmetric=True, correction=correction)
     found = by_library(d, config)
@@ -309,7 +325,11 @@ def test_symmetric_by_definition(correction: Correction, users: int) -> None:
         positive = exp[row]
         if correction is Correction.LOGQ:
             positive *= weights[d.user[row]]
-        others = [r for r in range(ROWS) if d.user[r] not in likers and item not in d.later(r)]
+        others = [
+            r
+            for r in range(ROWS)
+            if d.user[r] not in likers and item not in had_before(d, r) | d.later(r)
+        ]
         total = positive + sum(exp[r] * weights[d.user[r]] for r in others)
         losses.append(-np.log(positive / total))
     np.testing.assert_allclose(found[1], losses, rtol=5e-5)

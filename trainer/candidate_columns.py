@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
+from trainer.candidates import columns_by_item, columns_of
 from trainer.losses import MASKED
 from trainer.memory import ItemMemory
 from trainer.replicas import own_rows
@@ -153,6 +154,19 @@ def _known_to_user(
     )
     own_index = own_rows(user_index)
     return tf.gather(mask_of_pairs(pairs, shape), own_index), tf.gather(entries, own_index)
+
+
+def without_history(columns: Columns, had_before: tf.Tensor) -> Columns:
+    """The columns with what is in a row's history masked, wherever it stands.
+
+    Args:
+        columns: so far.
+        had_before: int64 [n, 2], (row, item).
+    """
+    count = tf.shape(columns.item, tf.int64)[0]
+    distinct, index = tf.unique(tf.concat([columns.item, had_before[:, 1]], 0), tf.int64)
+    pairs = columns_of(had_before[:, 0], index[count:], columns_by_item(index[:count], distinct))
+    return replace(columns, masked=tf.concat([columns.masked, pairs], 0))
 
 
 def without_shown(

@@ -29,6 +29,7 @@ class Sampling:
         impressed: impressed negatives of a row, at most.
         mask_user: whether all positives of a row's user are masked, not its own alone.
         mask_history: whether the items of a row's history are masked.
+        remembers: whether items of earlier batches are negatives too.
         user_count: float32 of train rows by user id, 0 for others; None where nobody asks.
         by_day: whether an item's features differ by day, so that a candidate is (item, day).
         upload_day: int64 [items + 1], the first day on which each item exists.
@@ -42,6 +43,7 @@ class Sampling:
     impressed: int
     mask_user: bool
     mask_history: bool
+    remembers: bool
     user_count: tf.lookup.StaticHashTable | None
     by_day: bool
     upload_day: np.ndarray
@@ -88,7 +90,8 @@ def sampling_of(
         uniform=None if is_full else loss.uniform_negatives,
         impressed=loss.impressed_negatives,
         mask_user=loss.mask_user_positives,
-        mask_history=loss.mask_history,
+        mask_history=loss.mask_history and not config.data.repeats,
+        remembers=loss.memory_size > 0,
         user_count=None if user_count is None else _table(user_count),
         by_day=spec.has_daily_items,
         upload_day=catalog.upload_day,
@@ -109,8 +112,8 @@ def candidates_of(
     A candidate is a distinct item, or a distinct (item, day) where item features differ by day.
     Those that were drawn for all rows come first, C of them; after them those that are candidates
     of single rows only, which they were shown to. A row's masked candidates are all copies of the
-    items of its user's rows in this batch: its own positive and, with `mask_user`, what else the
-    user liked.
+    items of its user's rows in this batch (its own positive and, with `mask_user`, what else the
+    user liked) and, with `mask_history`, of its history.
 
     Args:
         batch: rows, [B, ...] each.
@@ -127,7 +130,8 @@ def candidates_of(
             `masked` int64 [pairs, 2], (row, column below C); `user` int64 [B], a hash;
             `row_day` int64 [B]; `rows_of_user`, `weight` float32 [B]; where it is asked for
             `user_share` float32 [B]; with impressed negatives `impressed_index` int64 [B, K],
-            -1 for none, and `impressed_masked` int64 [pairs, 2].
+            -1 for none, and `impressed_masked` int64 [pairs, 2]; with `mask_history` and
+            `remembers` `had_before` int64 [pairs, 2], (row, item) of its history.
     """
     positive, day, history = batch["item"], batch["day"], batch[history_column]
     rows = tf.shape(positive, tf.int64)[0]
@@ -175,18 +179,12 @@ def candidates_of(
     )
     others = tf.gather(rows_by_user, user_index)  # [B, rows of the row's user]
     # From the items of those rows to every candidate of the same item.
-    drawn_index = candidate_index[:num_columns]
-    by_item = tf.argsort(drawn_index, stable=True)
-    columns_of_item = tf.RaggedTensor.from_value_rowids(
-        tf.cast(by_item, tf.int64),
-        tf.gather(drawn_index, by_item),
-        nrows=tf.shape(distinct, tf.int64)[0],
-        validate=False,
-    )
+    columns_of_item = columns_by_item(candidate_index[:num_columns], distinct)
     item_of_row = tf.gather(candidate_index, candidate_of[:rows])
     liked = others.with_flat_values(tf.gather(item_of_row, others.flat_values))
     if sampling.mask_history:
-        liked = tf.concat([liked, _had_before(batch, history_column, history_index)], 1)
+        had = _had_before(batch, history_column, history_index)
+        liked = tf.concat([liked, had], 1)
     found = {
         "distinct_item": distinct,
         "history_index": tf.reshape(history_index, tf.shape(history)),
@@ -198,11 +196,14 @@ def candidates_of(
         "candidate_share": sampling.shares(candidate_item[:num_columns], day),
         "positive_index": candidate_of[:rows],
         "row_day": day,
-        "masked": _columns(liked.value_rowids(), liked.flat_values, columns_of_item),
+        "masked": columns_of(liked.value_rowids(), liked.flat_values, columns_of_item),
         "user": user,
         "rows_of_user": tf.cast(tf.gather(rows_of_user, user_index), tf.float32),
         "weight": batch["weight"],
     }
+    if sampling.mask_history and sampling.remembers:
+        had_item = tf.gather(distinct, had.flat_values)
+        found["had_before"] = tf.stack([had.value_rowids(), had_item], 1)
     if sampling.user_count is not None:
         found["user_share"] = sampling.user_count.lookup(batch[USER_ID]) / sampling.train_rows
     if sampling.impressed:
@@ -210,7 +211,7 @@ def candidates_of(
         at = tf.where(is_negative)
         shown_index = tf.gather(candidate_index, tf.gather_nd(column, at))
         found["impressed_index"] = tf.where(is_negative, column, -1)
-        found["impressed_masked"] = _columns(at[:, 0], shown_index, columns_of_item)
+        found["impressed_masked"] = columns_of(at[:, 0], shown_index, columns_of_item)
     return found
 
 
@@ -258,7 +259,23 @@ def _had_before(batch: Mapping[str, tf.Tensor], column: str, index: tf.Tensor) -
     return before.with_flat_values(tf.gather(index, before.flat_values))
 
 
-def _columns(row: tf.Tensor, item: tf.Tensor, columns_of_item: tf.RaggedTensor) -> tf.Tensor:
+def columns_by_item(index: tf.Tensor, distinct: tf.Tensor) -> tf.RaggedTensor:
+    """Which columns are of each item: ragged int64 [D, n].
+
+    Args:
+        index: int64 [N], the item of each column, into
+        distinct: int64 [D], items.
+    """
+    by_item = tf.argsort(index, stable=True)
+    return tf.RaggedTensor.from_value_rowids(
+        tf.cast(by_item, tf.int64),
+        tf.gather(index, by_item),
+        nrows=tf.shape(distinct, tf.int64)[0],
+        validate=False,
+    )
+
+
+def columns_of(row: tf.Tensor, item: tf.Tensor, columns_of_item: tf.RaggedTensor) -> tf.Tensor:
     """(row, column) for each column of each row's item: int64 [n] twice to int64 [pairs, 2]."""
     columns = tf.gather(columns_of_item, item)
     return tf.stack([tf.gather(row, columns.value_rowids()), columns.flat_values], 1)

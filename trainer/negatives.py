@@ -15,6 +15,7 @@ from trainer.candidate_columns import (
     copies_of_item,
     mask_of_pairs,
     with_memory,
+    without_history,
     without_shown,
 )
 from trainer.frequency import StreamingFrequency
@@ -28,8 +29,9 @@ class Negatives(tf.Module):
 
     Candidates are the batch's own positives, items drawn uniformly, the memory's, and each row's
     impressed ones, as the config mixes them. Masked for a row are the positives of its user, in the
-    batch and in the memory, wherever their items stand, and the items uploaded after its day: what
-    was not there to be liked says nothing of the user, and would teach that new is unliked.
+    batch and in the memory, wherever their items stand; the items of its history, which no request
+    is answered with; and the items uploaded after its day: what was not there to be liked says
+    nothing of the user, and would teach that new is unliked.
 
     Attributes:
         memory: of earlier batches' positives; None without.
@@ -153,6 +155,9 @@ class Negatives(tf.Module):
             columns = with_memory(
                 columns, inputs["user"], item_of_row, self.memory, used, remembered
             )
+            if "had_before" in inputs:
+                rows = tf.shape(item_of_row, tf.int64)[0]
+                columns = without_history(columns, own_pairs(inputs["had_before"], rows))
             if shown is not None:
                 columns, shown = without_shown(columns, shown, inputs, self.memory, used)
         mix = Drawn(
