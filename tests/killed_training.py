@@ -16,8 +16,8 @@ def killed_once_saved(step: int | None = None) -> Iterator[None]:
     """What trains in the block is killed when it has saved the step; None: at its first."""
     save = Checkpoints.save
 
-    def save_and_die(self: Checkpoints, at: int) -> None:
-        save(self, at)
+    def save_and_die(self: Checkpoints, at: int, *, best: int | None = None) -> None:
+        save(self, at, best=best)
         if step in (None, at):
             raise KeyboardInterrupt
 
