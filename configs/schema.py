@@ -83,6 +83,14 @@ class Config:
             part.validate()
         self.train.validate(self.features)
         self.export.validate()
+        if self.loss.mask_history is None:
+            self.loss.mask_history = self.eval.exclude_seen and not self.data.repeats
+        require(
+            not (self.loss.mask_history and self.data.repeats),
+            "loss.mask_history",
+            self.loss.mask_history,
+            "false with data.repeats: what is in the history may be liked again",
+        )
         loo = self.data.split.by is SplitBy.LOO
         for protocol in self.eval.protocols:
             is_loo = protocol in (Protocol.LOO_FILE, Protocol.LOO_STRICT)

@@ -123,7 +123,7 @@ class Loss:
             false: all but the row's own item is, so that sequences teach which of a user's items
             comes next and not only which come at all.
         mask_history: what is in a row's history is no negative of the row, as it is no candidate of
-            a request; without effect where data.repeats lets it be liked again.
+            a request; None: where eval.exclude_seen says so and data.repeats is false.
         symmetric: also tell the right user from others for each item, at equal weight; sampled
             softmax only.
         label_smoothing: share of the target that is spread over the negatives; softmaxes only.
@@ -142,7 +142,7 @@ class Loss:
     impressed_negatives: int = 0
     memory_size: int = 0
     mask_user_positives: bool = True
-    mask_history: bool = True
+    mask_history: bool | None = None
     symmetric: bool = False
     label_smoothing: float = 0.0
     margin: float = 0.2
@@ -290,6 +290,12 @@ class Train:
             "shuffle_records",
             "steps_per_execution",
             "target_window",
+        )
+        require(
+            self.patience == 0 or self.distribution is not Distribution.MULTI_WORKER,
+            "train.patience",
+            self.patience,
+            "0 with several workers: each measures for itself, and all must end at one step",
         )
         require(
             self.steps_per_execution == 1 or self.distribution is Distribution.NONE,

@@ -74,7 +74,7 @@ def export(
     options: Options | None = None,
     console: Console,
 ) -> dict[str, Any]:
-    """Exports the newest checkpoint of a run and publishes it as a version, if it passes the gate.
+    """Exports the checkpoint of a run that counts; publishes it as a version if the gate lets it.
 
     Item vectors are those of the dataset's last day; the index is tuned on stored users.
 

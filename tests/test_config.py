@@ -6,7 +6,7 @@ import pytest
 
 from configs import default, movielens, smoke, streamrec
 from configs.errors import UserError
-from configs.schema import Config
+from configs.schema import Config, Distribution
 
 
 @pytest.mark.parametrize("preset", [default, movielens, smoke, streamrec])
@@ -32,6 +32,7 @@ def test_presets_are_valid(preset) -> None:
         ("train.shuffle_records", 0),
         ("train.weight_decay", -1e-4),
         ("train.validate_every_epochs", -1),
+        ("train.patience", -1),
         ("export.recall_target", 0.0),
         ("export.recall_target", 1.01),
         ("export.exact_below", -1),
@@ -95,3 +96,31 @@ def test_explicit_negatives_want_room_in_a_row() -> None:
     config.data.explicit_negatives, config.data.negatives_per_row = True, 0
     with pytest.raises(UserError, match=r"^config\.data\.explicit_negatives: found True"):
         config.validate()
+
+
+def test_negatives_from_the_history_follow_from_what_a_request_is_answered_with() -> None:
+    for exclude_seen, repeats in ((True, False), (False, False), (True, True), (False, True)):
+        config = default.get_config()
+        config.eval.exclude_seen, config.data.repeats = exclude_seen, repeats
+        assert config.loss.mask_history is None
+        assert config.validate().loss.mask_history is (exclude_seen and not repeats)
+    config = default.get_config()
+    config.loss.mask_history = config.data.repeats = True
+    with pytest.raises(UserError, match=r"config\.loss\.mask_history: found True, expected false"):
+        config.validate()
+    config.loss.mask_history = config.data.repeats = False
+    assert config.validate().loss.mask_history is False
+
+
+def test_patience_needs_what_it_looks_at() -> None:
+    for part, value in (
+        ("keep_best", False),
+        ("validate_every_epochs", 0),
+        ("distribution", Distribution.MULTI_WORKER),
+    ):
+        config = default.get_config()
+        config.train.patience = 2
+        config.validate()
+        setattr(config.train, part, value)
+        with pytest.raises(UserError, match=r"config\.train\.patience: found 2, expected 0"):
+            config.validate()

@@ -68,9 +68,13 @@ def test_every_loss_moves_every_weight(name: str, config: Config, dataset: Datas
     assert not names_of_unmoved(config, model, batches_of(config, dataset, model).take(3))
 
 
-def test_the_full_softmax_is_over_the_whole_catalog(config: Config, dataset: Dataset) -> None:
+@pytest.mark.parametrize("mask_history", [False, True])
+def test_the_full_softmax_is_over_the_whole_catalog(
+    mask_history: bool, config: Config, dataset: Dataset
+) -> None:
     """From the vectors of the towers, row by row, masked where the user likes another item too."""
     config = with_loss(config, kind=LossKind.FULL_SOFTMAX)
+    config.loss.mask_history = mask_history
     model = new_model(config, dataset)
     batch = next(iter(batches_of(config, dataset, model)))
     known = np.arange(1, dataset.catalog.num_known + 1)
@@ -82,7 +86,10 @@ def test_the_full_softmax_is_over_the_whole_catalog(config: Config, dataset: Dat
     losses = []
     for row in range(len(users)):
         exp = np.exp(users[row].astype(np.float64) @ items.T / config.model.temperature)
-        others = set(positive[user == user[row]]) - {positive[row]}
+        others = set(positive[user == user[row]])
+        if mask_history:
+            others |= set(history[row].numpy())
+        others -= {positive[row]}
         total = exp[~np.isin(known, [*others])].sum()
         losses.append(-np.log(exp[positive[row] - 1] / total))
     np.testing.assert_allclose(model.compute_loss(batch), np.mean(losses), rtol=1e-4)

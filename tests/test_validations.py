@@ -59,7 +59,8 @@ class Run:
         """Trains; the epochs' Recall@100 are `values`, None is where the run is killed."""
 
         def validate(config: Config, dataset: Any, model: Any, step: int, console: Any) -> Any:
-            value = values[step // STEPS_PER_EPOCH - 1]
+            epoch = step // STEPS_PER_EPOCH - 1
+            value = values[epoch] if epoch < len(values) else None
             if value is None:
                 raise KilledError
             self.validated.append(step)
@@ -129,8 +130,7 @@ def test_training_ends_where_patience_does(run: Run, config: Config) -> None:
     assert f"step {last} of {4 * STEPS_PER_EPOCH} is the last: Recall@100 by window was" in said
     assert run.weights()[1] == STEPS_PER_EPOCH
     require_finished(run.work, STEPS_PER_EPOCH)
-    with pytest.raises(UserError, match="expected a finished run"):
-        require_finished(run.work, last)
+    require_finished(run.work, last)  # the last, where the best is lost
     again, _ = run.train(config)
     assert again.steps == last
 
@@ -140,7 +140,10 @@ def test_a_run_killed_before_its_validation_makes_up_for_it(run: Run, config: Co
         try:
             run.train(config, *values)
         except KilledError:
-            assert run.weights()[1] == max(steps_in(run.work / CHECKPOINTS))
+            newest = max(steps_in(run.work / CHECKPOINTS))
+            assert run.weights()[1] == newest
+            with pytest.raises(UserError, match=f"found step {newest} of .*, expected a finished"):
+                require_finished(run.work, newest)
     assert run.validated == [n * STEPS_PER_EPOCH for n in (1, 2, 3, 4)]
     assert run.weights()[1] == STEPS_PER_EPOCH
 
@@ -152,8 +155,13 @@ def test_validations_after_the_step_that_a_run_goes_on_from_are_made_again(
     config.train.checkpoint_every_steps = 1_000  # at the ends of epochs alone
     with pytest.raises(KilledError):
         run.train(config, 0.1, 0.2, 0.9, None)
+    noted = run.work / VALIDATIONS_FILE
+    assert set(json.loads(noted.read_text())) == {str(n * STEPS_PER_EPOCH) for n in (1, 2, 3)}
     for step in (3, 4):
         flip_a_bit(run.work / CHECKPOINTS / f"ckpt-{step * STEPS_PER_EPOCH}.index")
+    with pytest.raises(KilledError):
+        run.train(config)
+    assert set(json.loads(noted.read_text())) == {str(n * STEPS_PER_EPOCH) for n in (1, 2)}
     run.train(config, None, None, 0.05, 0.1)
     assert run.validated == [n * STEPS_PER_EPOCH for n in (1, 2, 3, 3, 4)]
     assert run.weights()[1] == 2 * STEPS_PER_EPOCH
@@ -161,11 +169,17 @@ def test_validations_after_the_step_that_a_run_goes_on_from_are_made_again(
 
 def test_where_the_best_cannot_be_read_the_newest_counts(run: Run, config: Config) -> None:
     run.train(config, 0.1, 0.4, 0.3, 0.2)
-    flip_a_bit(run.work / CHECKPOINTS / f"ckpt-{2 * STEPS_PER_EPOCH}.index")
+    best = f"ckpt-{2 * STEPS_PER_EPOCH}"
+    flip_a_bit(run.work / CHECKPOINTS / f"{best}.index")
     assert run.weights()[1] == 4 * STEPS_PER_EPOCH
+    require_finished(run.work, 4 * STEPS_PER_EPOCH)
     _, said = run.train(config)
-    assert "warning:" in said and f"ckpt-{2 * STEPS_PER_EPOCH} cannot be read" in said
+    assert "warning:" in said and f"{best} cannot be read" in said
     assert "are kept" not in said
+    for file in (run.work / CHECKPOINTS).glob(f"{best}.*"):
+        file.unlink()
+    _, said = run.train(config)
+    assert "warning:" in said and f"{best}, the best by validation, is not there" in said
 
 
 def test_every_second_epoch_and_the_last_are_validated(run: Run, config: Config) -> None:

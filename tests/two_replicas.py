@@ -17,7 +17,7 @@ from tests.tiny_run import tiny_config, tiny_dataset
 
 STEPS = 3
 # All that the batch is one in: expected counts, masks, what is in it twice, and the memory.
-LOSS = Loss(uniform_negatives=9, memory_size=100, duplicates=Duplicates.REMOVED)
+LOSS = Loss(uniform_negatives=9, memory_size=100, duplicates=Duplicates.REMOVED, mask_history=True)
 
 
 def main(output: str) -> None:

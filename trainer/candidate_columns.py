@@ -156,16 +156,18 @@ def _known_to_user(
     return tf.gather(mask_of_pairs(pairs, shape), own_index), tf.gather(entries, own_index)
 
 
-def without_history(columns: Columns, had_before: tf.Tensor) -> Columns:
-    """The columns with what is in a row's history masked, wherever it stands.
+def without_history(columns: Columns, had_before: tf.Tensor, memory: ItemMemory) -> Columns:
+    """Masks what the memory's columns have of each row's history; of the others it is masked.
 
     Args:
-        columns: so far.
+        columns: the memory's last.
         had_before: int64 [n, 2], (row, item).
+        memory: of S slots.
     """
-    count = tf.shape(columns.item, tf.int64)[0]
-    distinct, index = tf.unique(tf.concat([columns.item, had_before[:, 1]], 0), tf.int64)
-    pairs = columns_of(had_before[:, 0], index[count:], columns_by_item(index[:count], distinct))
+    first = tf.shape(columns.item, tf.int64)[0] - memory.size
+    distinct, index = tf.unique(tf.concat([memory.item, had_before[:, 1]], 0), tf.int64)
+    of_item = columns_by_item(index[: memory.size], distinct)
+    pairs = columns_of(had_before[:, 0], index[memory.size :], of_item) + tf.stack([0, first])
     return replace(columns, masked=tf.concat([columns.masked, pairs], 0))
 
 

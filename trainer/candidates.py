@@ -90,7 +90,7 @@ def sampling_of(
         uniform=None if is_full else loss.uniform_negatives,
         impressed=loss.impressed_negatives,
         mask_user=loss.mask_user_positives,
-        mask_history=loss.mask_history and not config.data.repeats,
+        mask_history=bool(loss.mask_history),
         remembers=loss.memory_size > 0,
         user_count=None if user_count is None else _table(user_count),
         by_day=spec.has_daily_items,

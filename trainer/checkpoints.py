@@ -121,12 +121,14 @@ def newest_readable(directory: Path, *, warn: Warn, first: int | None = None) ->
     Args:
         directory: that the checkpoints are in.
         warn: told of each one that is passed over since it cannot be read, and why.
-        first: a step that is taken before the newest.
+        first: the step that is taken before the newest.
 
     Raises:
         UserError: there are checkpoints, none of which can be read.
     """
     steps = steps_in(directory)
+    if first is not None and first not in steps:
+        warn(f"{path_of(directory, first)}, the best by validation, is not there")
     for step in sorted(steps, key=lambda each: (each == first, each), reverse=True):
         problem = problem_of(path_of(directory, step))
         if problem is None:

@@ -157,7 +157,8 @@ class Negatives(tf.Module):
             )
             if "had_before" in inputs:
                 rows = tf.shape(item_of_row, tf.int64)[0]
-                columns = without_history(columns, own_pairs(inputs["had_before"], rows))
+                had_before = own_pairs(inputs["had_before"], rows)
+                columns = without_history(columns, had_before, self.memory)
             if shown is not None:
                 columns, shown = without_shown(columns, shown, inputs, self.memory, used)
         mix = Drawn(

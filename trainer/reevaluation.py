@@ -86,7 +86,7 @@ def evaluate_again(
         split=split,
         output=output,
         console=console,
-        with_baselines=bool(config.eval.baseline_kinds),
+        with_baselines=baselines is None or bool(baselines),
         others=others,
         tuning=tuning,
         training_logs=logs,

@@ -66,8 +66,8 @@ def train_and_evaluate(
 ) -> Result:
     """Trains a model on a dataset and measures it on the full catalog.
 
-    Run again with the same arguments it resumes from the newest readable checkpoint; when that is
-    the last step it only evaluates.
+    Run again with the same arguments it resumes from the newest readable checkpoint; when training
+    is over it only evaluates.
 
     Args:
         config: the run; validated.
@@ -146,7 +146,7 @@ def train_and_evaluate(
             claim(work, config, dataset, total_steps=total_steps)
 
         validations = Validations(work, config, total_steps=total_steps)
-        validations.start_from(int(optimizer.step.numpy()))
+        validations.start_from(int(optimizer.step.numpy()), write=chief)
 
         # 5. The steps.
         writer = (

@@ -38,9 +38,17 @@ class Validations:
         self._total_steps = total_steps
         self._measured = _read(self._path)
 
-    def start_from(self, step: int) -> None:
-        """Forgets what was measured after a step that training goes on from."""
-        self._measured = {at: found for at, found in self._measured.items() if at <= step}
+    def start_from(self, step: int, *, write: bool) -> None:
+        """Forgets what was measured after a step that training goes on from.
+
+        Args:
+            step: of the checkpoint.
+            write: whether this process is the one that writes.
+        """
+        kept = {at: found for at, found in self._measured.items() if at <= step}
+        if write and len(kept) < len(self._measured):
+            self._write(kept)
+        self._measured = kept
 
     def add(self, step: int, measured: Measured, *, write: bool) -> None:
         """Notes what was measured after a step whose checkpoint is there, and writes it.
@@ -54,7 +62,10 @@ class Validations:
             return
         self._measured[step] = measured
         if write:
-            write_json(self._path, {str(at): found for at, found in self._measured.items()})
+            self._write(self._measured)
+
+    def _write(self, measured: Mapping[int, Measured]) -> None:
+        write_json(self._path, {str(step): found for step, found in measured.items()})
 
     def __contains__(self, step: int) -> bool:
         """Whether something was measured after a step."""

@@ -142,34 +142,30 @@ def told_step(work: Path, step: int) -> str:
 
     Where validation chose it, `step 8, the best of 12`.
     """
-    total, chosen = _end_of(work)
+    config, run = read_run(work)
+    total: int | None = run.get(TOTAL_STEPS)
+    chosen = Validations(work, config, total_steps=total).chosen
     if total in (None, step):
         return f"step {step}"
     return f"step {step}{', the best' if step == chosen else ''} of {total}"
 
 
 def require_finished(work: Path, step: int) -> None:
-    """Refuses a run of which neither the last step's weights nor those validation chose are there.
+    """Refuses a run that is not over, as far as a checkpoint of this step can tell.
 
     Raises:
-        UserError: training stopped before, or is still at work.
+        UserError: training, or the validation after its last step, stopped before or is still at
+            work.
     """
-    total, chosen = _end_of(work)
-    if total is not None and step < total and step != chosen:
+    config, run = read_run(work)
+    total = run.get(TOTAL_STEPS)
+    validations = Validations(work, config, total_steps=total)
+    is_over = validations.chosen is not None if validations.values else step == total
+    if total is not None and not is_over:
         raise UserError(
             f"--workdir={work}: found step {step} of {total}, expected a finished run: the command "
             "that trained it goes on from there"
         )
-
-
-def _end_of(work: Path) -> tuple[int | None, int | None]:
-    """After which step a run is finished, and of which its weights are once it is.
-
-    None if an earlier release began it, or it is not finished or nothing was validated.
-    """
-    config, run = read_run(work)
-    total: int | None = run.get(TOTAL_STEPS)
-    return total, Validations(work, config, total_steps=total).chosen
 
 
 def mark_failed(work: Path, error: Exception) -> None:
