@@ -104,8 +104,8 @@ def _make_causal(config: Config) -> None:
     """A causal transformer beside the means, trained on every row of a sequence in one pass.
 
     A full softmax at every row, of which its own item alone is masked. On 2 cores 9 minutes, 1.8 a
-    pass; on validation HR@10 .274, .310, .332, .337, .338 after each; on test .326, NDCG@10 .189,
-    Recall@100 .699 (`loo-file`, one seed).
+    pass; on validation HR@10 .285, .321, .335, .341, .346 after each; on test .332, NDCG@10 .194,
+    Recall@100 .704 (`loo-file`, one seed).
     """
     config.features["history"] = Sequence(max_length=100, causal=Causal())
     config.data.form = Form.SEQUENCE
