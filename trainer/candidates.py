@@ -184,7 +184,9 @@ def candidates_of(
     liked = others.with_flat_values(tf.gather(item_of_row, others.flat_values))
     if sampling.mask_history:
         had = _had_before(batch, history_column, history_index)
-        liked = tf.concat([liked, had], 1)
+        # Items came first among the distinct: most of what is in histories is no candidate.
+        is_drawn = had.flat_values <= tf.reduce_max(candidate_index[:num_columns])
+        liked = tf.concat([liked, tf.ragged.boolean_mask(had, had.with_flat_values(is_drawn))], 1)
     found = {
         "distinct_item": distinct,
         "history_index": tf.reshape(history_index, tf.shape(history)),
