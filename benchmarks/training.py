@@ -188,7 +188,8 @@ def _beside_tfrs(config: Config, dataset: Any, rounds: int) -> dict[str, Any]:
     from benchmarks.training_peer import tutorial
 
     in_batch = copy.deepcopy(config)
-    in_batch.loss.uniform_negatives = 0
+    # The tutorials' loss: the batch's negatives, and those of the history among them.
+    in_batch.loss.uniform_negatives, in_batch.loss.mask_history = 0, False
     ours, as_they = (Training(c, dataset).stream() for c in (config, in_batch))
     batch_size = config.train.batch_size
     steps = _STREAMED_ROWS // batch_size
