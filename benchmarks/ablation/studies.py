@@ -52,6 +52,8 @@ def _each(path: str, values: tuple[Any, ...]) -> dict[str, Setting]:
 
 
 _IN_BATCH = {"loss.kind": LossKind.SAMPLED_SOFTMAX, "loss.uniform_negatives": 0}
+# As in the literature: an item that the row's user had is a negative like any other.
+_HISTORY_TOO = {"loss.mask_history": False}
 _UNIFORM = "loss.uniform_negatives"
 _HISTORY = "features.history"
 
@@ -130,7 +132,7 @@ STUDIES = {
             question="What is the correction worth where all negatives come from the batch?",
             rows=(Row.ML1M_LOO, Row.SHORT_VIDEO),
             settings={
-                correction.value: {**_IN_BATCH, "loss.correction": correction}
+                correction.value: _IN_BATCH | _HISTORY_TOO | {"loss.correction": correction}
                 for correction in (Correction.EXPECTED_COUNT, Correction.NONE)
             },
             claim=Claim(
