@@ -162,7 +162,10 @@ def test_who_runs_what_others_left_looks_again(
     options = {"num_batch_threads": 1, "rest_api_port": 0}
     with serving(tmp_path, **options) as (server, client), futures.ThreadPoolExecutor(2) as pool:
         _lone(server, client)
-        assert server._batcher is not None
+        assert server._batcher is not None and server._predict is not None
+        # Or the thread of the last of these finds the first of what is left, when it looks again.
+        wait_until(lambda: server._predict._active == 0)
+        time.sleep(0.1)
         # REST's own threads come too late for all of it.
         monkeypatch.setattr(server._batcher._pool, "submit", lambda run: None)
         left = []
