@@ -167,11 +167,10 @@ def run(
     for name, count in halved_counts(train):
         parts[name] = of_counts(count)
         found[name] = shown_of(Blend(parts, {name: 1.0}), queries, config, dataset)
-    answers = load_interactions(dataset, [SPLIT])
     weights = fit_weights(parts, queries, config, dataset, tries=tries)
     blends = {_BLEND: (parts, weights)}
     for days in known_days:
-        name, count = first_days(train, answers, days)
+        name, count = first_days(train, load_interactions(dataset, [SPLIT]), days)
         with_known = parts | {name: of_counts(count)}
         blends[f"{_BLEND}, that knows {days} days of them"] = (
             with_known,

@@ -13,6 +13,7 @@ from rich.console import Console
 import trainer.loop
 from configs.errors import UserError
 from configs.schema import Config, Protocol
+from tests import tiny_run
 from tests.damage import flip_a_bit
 from tests.tiny_run import BATCH, WITHOUT_GRAPHS, tiny_config, tiny_dataset
 from trainer.checkpoints import CHECKPOINTS, steps_in
@@ -22,7 +23,7 @@ from trainer.train import Result, train_and_evaluate
 from trainer.validations import VALIDATIONS_FILE, Validations
 from trainer.workdir import require_finished, told_step
 
-STEPS_PER_EPOCH = 3
+STEPS_PER_EPOCH = tiny_run.STEPS_PER_EPOCH // 2  # of batches twice as large
 
 pytestmark = WITHOUT_GRAPHS
 

@@ -17,8 +17,7 @@ from trainer.checkpoints import (
 )
 from trainer.dataset import Dataset, open_dataset
 from trainer.model import TwoTower
-from trainer.validations import Validations
-from trainer.workdir import TOTAL_STEPS, read_run, require_not_failed
+from trainer.workdir import read_run, require_not_failed, validations_of
 
 
 def restore_run(
@@ -55,7 +54,7 @@ def restore_run(
             f"{where}={dataset.root}: found assets {dataset.manifest.assets_fingerprint[:12]}, "
             f"expected {run['assets_fingerprint'][:12]}, those of the training run"
         )
-    chosen = Validations(workdir, config, total_steps=run.get(TOTAL_STEPS)).chosen
+    chosen = validations_of(workdir, config, run).chosen
     step = _readable(workdir / CHECKPOINTS, step, chosen, where=f"{flag}={workdir}")
     model = TwoTower(config, dataset.spec, dataset.catalog, dataset.assets)
     read_weights(workdir / CHECKPOINTS, step, model)

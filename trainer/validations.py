@@ -20,6 +20,9 @@ class Validations:
     The step that counts is the first with the best `eval.tune_by` by the first of
     `eval.protocols` that validation has queries of: early stopping's choice (Prechelt 1998, "Early
     Stopping - But When?"), made among whole epochs.
+
+    Attributes:
+        total_steps: after which the run is finished; None: not known.
     """
 
     def __init__(self, work: Path, config: Config, *, total_steps: int | None) -> None:
@@ -28,14 +31,14 @@ class Validations:
         Args:
             work: directory of the run.
             config: of the run.
-            total_steps: after which it is finished; None: not known.
+            total_steps: see the class.
 
         Raises:
             UserError: the file is damaged.
         """
         self._path = work / VALIDATIONS_FILE
         self._config = config
-        self._total_steps = total_steps
+        self.total_steps = total_steps
         self._measured = _read(self._path)
 
     def start_from(self, step: int, *, write: bool) -> None:
@@ -73,7 +76,7 @@ class Validations:
 
     @property
     def best(self) -> int | None:
-        """The step that counts so far; None where nothing was measured, or the last one counts."""
+        """The step that counts so far; None where nothing was measured that could tell."""
         values = self.values
         return max(values, key=values.__getitem__) if values else None
 
@@ -88,7 +91,7 @@ class Validations:
     @property
     def chosen(self) -> int | None:
         """The step that counts of a run that is over; None of one that is not."""
-        over = self.exhausted or self._total_steps in self._measured
+        over = self.exhausted or self.total_steps in self._measured
         return self.best if over else None
 
     @property

@@ -1,7 +1,7 @@
 """The directory of a run: which run it belongs to, and how it ended."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,7 @@ _FLAG = "--workdir"
 _PARTS = ("features", "model", "loss", "train")
 """Of the config: what a checkpoint is of. The rest may change between resumes."""
 
-TOTAL_STEPS = "total_steps"
-"""In `run.json`: after which step the run is finished."""
+_TOTAL_STEPS = "total_steps"
 _FINGERPRINTS = ("spec_fingerprint", "assets_fingerprint")
 
 
@@ -125,7 +124,7 @@ def claim(work: Path, config: Config, dataset: Dataset, *, total_steps: int) -> 
         "dataset": str(dataset.root.resolve()),
         **{name: getattr(dataset.manifest, name) for name in _FINGERPRINTS},
         # Not compared: they follow from the rest, or say what the dataset was made of.
-        TOTAL_STEPS: total_steps,
+        _TOTAL_STEPS: total_steps,
         "window_days": dataset.manifest.window_days,
         "previous": dataset.manifest.previous,
     }
@@ -137,17 +136,21 @@ def claim(work: Path, config: Config, dataset: Dataset, *, total_steps: int) -> 
     (work / FAILED_FILE).unlink(missing_ok=True)
 
 
+def validations_of(work: Path, config: Config, run: Mapping[str, Any]) -> Validations:
+    """What `read_run` found of a run, measured; runs of earlier releases know no last step."""
+    return Validations(work, config, total_steps=run.get(_TOTAL_STEPS))
+
+
 def told_step(work: Path, step: int) -> str:
     """What a checkpoint is: `step 4`, of a run that was to go on from there `step 4 of 12`.
 
     Where validation chose it, `step 8, the best of 12`.
     """
-    config, run = read_run(work)
-    total: int | None = run.get(TOTAL_STEPS)
-    chosen = Validations(work, config, total_steps=total).chosen
+    validations = validations_of(work, *read_run(work))
+    total = validations.total_steps
     if total in (None, step):
         return f"step {step}"
-    return f"step {step}{', the best' if step == chosen else ''} of {total}"
+    return f"step {step}{', the best' if step == validations.chosen else ''} of {total}"
 
 
 def require_finished(work: Path, step: int) -> None:
@@ -157,9 +160,8 @@ def require_finished(work: Path, step: int) -> None:
         UserError: training, or the validation after its last step, stopped before or is still at
             work.
     """
-    config, run = read_run(work)
-    total = run.get(TOTAL_STEPS)
-    validations = Validations(work, config, total_steps=total)
+    validations = validations_of(work, *read_run(work))
+    total = validations.total_steps
     is_over = validations.chosen is not None if validations.values else step == total
     if total is not None and not is_over:
         raise UserError(
